@@ -35,8 +35,6 @@ constexpr const char* orders = "ABCD|DCBA|BADC|CDAB";
 
 void settle_register(Section& section, RegisterConfig& row) {
   row.line = section.line();
-  if (section.has("reference") && section.has("table"))
-    section.error("table", "a reference has its table in its first digit: \"table\" is of an \"address\"");
   if (row.scale == 0) section.error("scale", "a scale of 0 leaves nothing");
   if (row.min && row.max && *row.min > *row.max) section.error("min", "\"min\" is above \"max\"");
 }

@@ -146,8 +146,6 @@ void settle_requests(Section& section, SerialInputConfig& c) {
   for (const char* key : {"request_interval", "request_timeout", "request_echo"}) {
     if (section.has(key) && c.requests.empty()) section.error(key, text("\"", key, "\" is of a \"request\""));
   }
-  if (section.has("telegrams_max") && c.framing.kind && (!c.speaks_mbus() || c.requests.empty()))
-    section.error("telegrams_max", "\"telegrams_max\" is of the \"requests\" of framing = \"mbus\"");
   if (!c.requests.empty() && c.framing.kind) {
     const auto framer = make_framer(c.framing, c.frame_max);
     if (framer->ends_by_pause() && c.request_timeout <= framer->pause())
@@ -196,8 +194,6 @@ void settle(Section& section, SerialInputConfig& c) {
   if (section.has("line_max") && section.has("frame_max"))
     section.error("line_max", "\"line_max\" is how \"frame_max\" was called once: one of the two");
   settle_routes(section, c);
-  if (!c.acknowledge && section.has("ack_interval"))
-    section.error("ack_interval", "\"ack_interval\" is of acknowledge = true");
   if (c.acknowledge && c.framing.kind && c.framing.kind->name != "cobs")
     section.error("acknowledge",
                   "\"acknowledge\" needs framing = \"cobs\": an acknowledgement is such a frame, too");

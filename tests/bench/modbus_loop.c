@@ -43,13 +43,7 @@ static int silent(modbus_t *bus) {
   return 1;
 }
 
-int main(int argc, char **argv) {
-  if (argc < 6) return 64;
-  const int tcp = strcmp(argv[1], "tcp") == 0;
-  char **rest = argv + (tcp ? 3 : 4);
-  modbus_t *bus = tcp ? modbus_new_tcp("127.0.0.1", atoi(argv[2])) : modbus_new_rtu(argv[2], atoi(argv[3]), 'N', 8, 1);
-  const int registers = atoi(rest[0]);
-  const double interval = atof(rest[1]) / 1000, seconds = atof(rest[2]), silence = argc > (tcp ? 6 : 7) ? atof(rest[3]) / 1000 : 0;
+static int poll_all(modbus_t *bus, int tcp, int registers, double interval, double seconds, double silence) {
   modbus_set_slave(bus, 1);
   if (modbus_connect(bus) != 0) return 1;
   if (!tcp && !silent(bus)) return 3;
@@ -69,4 +63,18 @@ int main(int argc, char **argv) {
   }
   printf("%lu %.6f\n", polls, (cpu() - before) * 1e6 / (double)polls / registers);
   return 0;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 6) return 64;
+  const int tcp = strcmp(argv[1], "tcp") == 0;
+  char **rest = argv + (tcp ? 3 : 4);
+  modbus_t *bus = tcp ? modbus_new_tcp("127.0.0.1", atoi(argv[2])) : modbus_new_rtu(argv[2], atoi(argv[3]), 'N', 8, 1);
+  const int registers = atoi(rest[0]);
+  const double interval = atof(rest[1]) / 1000, seconds = atof(rest[2]), silence = argc > (tcp ? 6 : 7) ? atof(rest[3]) / 1000 : 0;
+  if (!bus) return 1;
+  const int code = poll_all(bus, tcp, registers, interval, seconds, silence);
+  modbus_close(bus);
+  modbus_free(bus);
+  return code;
 }
