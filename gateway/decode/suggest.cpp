@@ -14,6 +14,7 @@
 #include "config/key_text.h"
 #include "config/routes.h"
 #include "config/toml.h"
+#include "decode/condition.h"
 #include "decode/json_path.h"
 #include "decode/quality_words.h"
 #include "decode/router.h"
@@ -371,8 +372,79 @@ std::string_view unframed(std::string_view given) {
   return given.substr(begin, given.find_last_not_of(around) - begin + 1);
 }
 
+std::vector<std::string_view> cells_of(std::string_view line, char separator) {
+  std::vector<std::string_view> cells = split(line, separator);
+  for (std::string_view& cell : cells) cell = trim(cell);
+  return cells;
+}
+
+bool is_value(std::string_view cell) {
+  return number_in_text(cell, '.') || number_in_text(cell, ',') || believable_cell(cell);
+}
+
+constexpr char separators[] = {';', '\t', ','};  // a comma may be a decimal one
+
+// The first line of a stream, where it names the columns of those behind it: words above values, as many.
+std::string_view heading_of(const std::vector<const RouteSample*>& lines) {
+  const auto names_columns = [&](std::string_view line, char separator) {
+    const auto count = std::ranges::count(line, separator);
+    return count > 0 && std::ranges::none_of(cells_of(line, separator), is_value) &&
+           std::any_of(lines.begin() + 1, lines.end(), [&](const RouteSample* other) {
+             const std::string_view given = unframed(text_of(other->payload));
+             return std::ranges::count(given, separator) == count &&
+                    std::ranges::any_of(cells_of(given, separator), is_value);
+           });
+  };
+  const std::string_view first = unframed(text_of(lines[0]->payload));
+  const bool found = std::ranges::any_of(separators, [&](char one) { return names_columns(first, one); });
+  return found ? first : std::string_view();
+}
+
+// The column that is called most like a time, and holds one in this line.
+std::optional<std::size_t> time_column(const std::vector<std::string_view>& names,
+                                       const std::vector<std::string_view>& cells) {
+  std::size_t best = std::size(time_names);
+  std::optional<std::size_t> found;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (const std::size_t rank = rank_in(time_names, names[i]); rank < best && believable_cell(cells[i])) {
+      best = rank;
+      found = i;
+    }
+  }
+  return found;
+}
+
+std::string time_key(std::string_view column) { return text("time = ", quoted(stepped({}, column)), "\n"); }
+
+// Where each payload is a line and one of them, which comes now and then, names the columns of the others.
+std::string keys_by_heading(const std::vector<std::string_view>& heading,
+                            const std::vector<std::string_view>& cells) {
+  std::vector<std::string> made;  // where a cell is no name
+  made.reserve(heading.size());
+  std::vector<std::string_view> names;
+  std::string columns, when;
+  for (std::size_t i = 0; i < heading.size(); ++i) {
+    std::string_view cell = heading[i];
+    if (cell.size() > 1 && cell.front() == '"' && cell.back() == '"') cell = cell.substr(1, cell.size() - 2);
+    std::string_view name = trim(cell.substr(std::min(cell.find_first_not_of('#'), cell.size())));
+    if (name.empty() || std::ranges::find(names, name) != names.end())
+      name = made.emplace_back(text("c", i + 1));
+    names.push_back(name);
+    columns += text(i ? ", " : "", quoted(name));
+    const std::string path = stepped({}, name), other = text(path, " != '", cell, "'");
+    const auto read = parse_condition(other);
+    const bool says_so =
+        read.ok() && read.value().size() == 1 && read.value()[0].path == path && read.value()[0].word == cell;
+    if (when.empty() && !cell.empty() && says_so)
+      when = text("when = ", quoted(other), " # the line that names the columns is no reading\n");
+  }
+  auto time = time_column(names, cells);
+  if (!time && believable_cell(cells[0])) time = 0;
+  return text("columns = [", columns, "]\n", when, time ? time_key(names[*time]) : std::string());
+}
+
 // Lines of cells, where all of them have as many.
-std::string csv_keys(std::string_view value, char separator) {
+std::string csv_keys(std::string_view value, char separator, std::string_view heading) {
   const std::vector<std::string_view> lines = split(value, '\n');
   const auto count = std::ranges::count(lines[0], separator);
   const bool alike = std::ranges::all_of(
@@ -380,26 +452,17 @@ std::string csv_keys(std::string_view value, char separator) {
   if (count == 0 || !alike) return {};
   std::string out = "format = \"csv\"\n";
   if (separator != ',') out += separator == ';' ? "separator = \";\"\n" : "separator = \"\\t\"\n";
-  const auto trimmed = [separator](std::string_view line) {
-    std::vector<std::string_view> cells = split(line, separator);
-    for (std::string_view& cell : cells) cell = trim(cell);
-    return cells;
-  };
-  const auto first = trimmed(lines[0]), cells = trimmed(lines.back());
+  const auto first = cells_of(lines[0], separator), cells = cells_of(lines.back(), separator);
   const bool commas = separator != ',' && std::ranges::any_of(cells, [](std::string_view cell) {
                         return cell.find(',') != std::string_view::npos && number_in_text(cell, ',');
                       });
   if (commas) out += "decimal = \",\"\n";
+  if (!heading.empty() && std::ranges::count(heading, separator) == count)
+    return out + keys_by_heading(cells_of(heading, separator), cells);
   const bool timed = believable_cell(cells[0]);
   if (lines.size() > 1 && !number_in_text(first[0], '.') && !believable_cell(first[0])) {
-    std::size_t best = std::size(time_names), at = 0;
-    for (std::size_t i = 0; i < first.size(); ++i) {
-      if (const std::size_t rank = rank_in(time_names, first[i]); rank < best && believable_cell(cells[i])) {
-        best = rank;
-        at = i;
-      }
-    }
-    return best < std::size(time_names) ? text(out, "time = ", quoted(stepped({}, first[at])), "\n") : out;
+    const auto time = time_column(first, cells);
+    return time ? out + time_key(first[*time]) : out;
   }
   out += "columns = [";
   for (std::ptrdiff_t i = 0; i <= count; ++i)
@@ -408,7 +471,7 @@ std::string csv_keys(std::string_view value, char separator) {
 }
 
 // A payload that is a bare value or lines, the likeliest first; nothing: neither.
-std::vector<std::string> keys_of_text(std::string_view given) {
+std::vector<std::string> keys_of_text(std::string_view given, std::string_view heading) {
   const std::string_view value = unframed(given);
   if (find_fault(value, Controls::line_breaks).kind != TextFault::ok) return {};
   std::vector<std::string> out;
@@ -422,12 +485,13 @@ std::vector<std::string> keys_of_text(std::string_view given) {
   if (number || comma)
     plain(comma ? "decimal = \",\" # two values would be format = \"csv\"\n" : "", "number");
   const bool bare = number || comma || value == "true" || value == "false" ||
-                    (value.size() < 40 && value.find_first_of(",;\n=") == std::string_view::npos);
+                    (value.size() < 40 && value.find_first_of(",;\t\n=") == std::string_view::npos);
   if (bare) {
     plain("", "");
   } else {
-    for (const char separator : {';', '\t', ','}) {  // a comma may be a decimal one
-      if (std::string keys = csv_keys(value, separator); !keys.empty()) out.push_back(std::move(keys));
+    for (const char separator : separators) {
+      if (std::string keys = csv_keys(value, separator, heading); !keys.empty())
+        out.push_back(std::move(keys));
     }
     out.push_back("format = \"text\"\npattern = '(?<value>[-+0-9.]+)' # a guess: name what is in it\n");
   }
@@ -437,7 +501,7 @@ std::vector<std::string> keys_of_text(std::string_view given) {
 
 // The likeliest first.
 std::vector<std::string> keys_for(const RouteSample& sample, const std::vector<const RouteSample*>& all,
-                                  bool needs_device) {
+                                  bool needs_device, std::string_view heading) {
   const std::string_view given = text_of(sample.payload);
   if (sample.topic.starts_with("spBv1.0/")) return {"format = \"sparkplug\"\n"};
   if (given.starts_with('$') || given.starts_with('!')) return {"format = \"nmea\"\n"};
@@ -469,7 +533,7 @@ std::vector<std::string> keys_for(const RouteSample& sample, const std::vector<c
     if (metrics == std::string::npos) return {keys};
     return {keys, keys.substr(0, metrics) + every_value};
   }
-  return keys_of_text(given);
+  return keys_of_text(given, heading);
 }
 
 // A proposal as a file would say it, tried on what it was made of.
@@ -555,9 +619,12 @@ Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_vi
       of_route.push_back(&sample);
   }
   if (of_route.empty()) of_route.push_back(&samples[0]);
-  const RouteSample& richest = **std::ranges::max_element(
-      of_route, {}, [](const RouteSample* sample) { return sample->payload.size(); });
-  std::vector<std::string> all = keys_for(richest, of_route, !has_device);
+  const std::string_view heading = topics ? std::string_view() : heading_of(of_route);
+  const RouteSample& richest = **std::ranges::max_element(of_route, {}, [&](const RouteSample* sample) {
+    const bool values = heading.empty() || unframed(text_of(sample->payload)) != heading;
+    return values ? sample->payload.size() : 0;
+  });
+  std::vector<std::string> all = keys_for(richest, of_route, !has_device, heading);
   for (std::string& keys : all) {
     if (!has_device && keys.find("device = ") == std::string::npos &&
         keys.find("sparkplug") == std::string::npos)

@@ -12,7 +12,7 @@
 namespace millrace {
 
 struct RouteSample {
-  std::string topic;  // empty: a frame of a serial input
+  std::string topic;  // empty: a frame of a serial input, whose first one may name the columns of the others
   Bytes payload;
 };
 

@@ -399,6 +399,22 @@ class Plugging(SerialSite):
         self.assertEqual(tried.returncode, 1)
 
 
+    def test_a_route_is_suggested_for_a_capture_whose_first_line_names_the_columns_and_reads_it(self):
+        capture = self.folder / "capture.csv"
+        for end in ("\n", "\r\n"):
+            capture.write_bytes(end.join(["time;temp;pump", "2026-01-01 12:00;21,5;on", "2026-01-01 12:01;22,25;off", ""]).encode())
+            done = subprocess.run([str(BUILD / "millrace"), "route", "suggest", "--input", "serial", str(capture)], capture_output=True, text=True, timeout=20)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn('format = "csv"\nseparator = ";"\ndecimal = ","\ncolumns = ["time", "temp", "pump"]\n', done.stdout)
+            self.assertNotIn("cannot read", done.stdout)
+            route = done.stdout.removeprefix("[[inputs.serial.routes]]\n")
+            self.configure(HEAD, inputs=f'[[inputs.serial]]\nname = "s"\ndevice = "/dev/none"\n[[inputs.serial.routes]]\n{route}')
+            tried = subprocess.run([str(BUILD / "millrace"), "test", "-c", str(self.folder / "millrace.toml"), "--json", str(capture)], capture_output=True, text=True, timeout=20)
+            readings = [(r["metric"], r["value"], r["time"][11:16]) for r in map(json.loads, tried.stdout.splitlines()) if "metric" in r]
+            self.assertEqual(readings, [("temp", 21.5, "12:00"), ("pump", "on", "12:00"), ("temp", 22.25, "12:01"), ("pump", "off", "12:01")], tried.stdout + tried.stderr)
+            self.assertEqual(tried.returncode, 0, tried.stdout + tried.stderr)
+
+
 class Chatter(threading.Thread):
     """A scale that speaks without a pause, byte by byte as at 9600 baud, as long as somebody has the port open: what it says before is lost, as on a UART."""
 

@@ -154,6 +154,53 @@ TEST_CASE("suggest: what is proposed reads what it was made of") {
   }
 }
 
+TEST_CASE("suggest: a line of a serial port that names the columns is no reading, and names them") {
+  struct Stream {
+    std::vector<std::string> lines, says;
+    std::vector<std::string> readings;  // of the second line
+    bool timed;
+  };
+  for (const Stream& stream : std::vector<Stream>{
+           {{"time,temp,hum", "2026-01-01 12:00:00,21.5,45", "2026-01-01 12:01:00,21.6,46"},
+            {"columns = [\"time\", \"temp\", \"hum\"]\n", "when = \"time != 'time'\"", "time = \"time\"\n"},
+            {"temp=21.5", "hum=45"},
+            true},
+           {{"# a.1;\"b c\";;b c\r", "21,5;1;2;3\r", "22;4;5;6\r"},
+            {"separator = \";\"\ndecimal = \",\"\ncolumns = [\"a.1\", \"b c\", \"c3\", \"c4\"]\n"},
+            {"'a.1'=21.5", "b c=1", "c3=2", "c4=3"},
+            false},
+           // Longer than any reading, and conditions have no words for its first names.
+           {{"it's a long name\tand one more\tlast", "1\t2\t3"},
+            {"columns = [\"it's a long name\", ", "when = \"last != 'last'\""},
+            {"it's a long name=1", "and one more=2", "last=3"},
+            false},
+           {{"1,2,3", "4,5,6"}, {"columns = [\"c1\", \"c2\", \"c3\"]"}, {"c1=4", "c2=5", "c3=6"}, false},
+           {{"idle,ok", "busy,ok"}, {"columns = [\"c1\", \"c2\"]"}, {"c1='busy'", "c2='ok'"}, false}}) {
+    CAPTURE(stream.lines[0]);
+    std::vector<std::pair<std::string, std::string>> samples;
+    for (const std::string& line : stream.lines) samples.emplace_back("", line);
+    const std::string toml = suggested(samples);
+    CAPTURE(toml);
+    for (const std::string& words : stream.says) CHECK(has(toml, words));
+    if (stream.readings.empty()) continue;
+    CHECK_FALSE(has(toml, "cannot read"));
+    std::vector<ConfigError> errors;
+    const auto file = TomlFile::parse(toml.substr(toml.find('\n') + 1), "suggested", errors);
+    RouteConfig route;
+    REQUIRE(file);
+    Section section = file->root();
+    read_keys(section, route_shape, &route);
+    REQUIRE(errors.empty());
+    const Decoded out = decode(route, stream.lines[1], "");
+    CHECK(out.status.ok());
+    CHECK_FALSE(out.unread.any());
+    CHECK(out.readings() == stream.readings);
+    for (const Record& record : out.records) CHECK((record.trust == TimeTrust::device) == stream.timed);
+    const bool heading = has(toml, "when = ");
+    CHECK(decode(route, stream.lines[0], "").records.empty() == heading);
+  }
+}
+
 TEST_CASE("suggest: noise among the samples is told, and does not make texts of numbers") {
   std::vector<std::pair<std::string, std::string>> samples(9, {"plant/a/up", "21.5"});
   samples.emplace_back("plant/a/up", "?#!?!");

@@ -43,9 +43,17 @@ Result<std::string> read_samples(const std::string& path) {
   return all;
 }
 
+// A capture of a serial port whose frames are lines: no document that takes several of them, and no bytes.
+bool of_lines(std::string_view all) {
+  const std::string_view given = trim(all);
+  return given.find('\n') != std::string_view::npos &&
+         std::string_view("{[/$!").find(given.front()) == std::string_view::npos &&
+         find_fault(given, Controls::line_breaks).kind == TextFault::ok;
+}
+
 std::vector<RouteSample> samples_of(const C& c, std::string_view all) {
   std::vector<RouteSample> out;
-  if (!c.lines) return {{c.topic, to_bytes(all)}};
+  if (!c.lines && !(c.input == "serial" && of_lines(all))) return {{c.topic, to_bytes(all)}};
   for (const std::string_view line : split(all, '\n')) {
     if (trim(line).empty() || out.size() >= Suggestion::samples_max) continue;
     const std::size_t blank = line.find(' ');
@@ -78,7 +86,8 @@ int run(const C& c) {
 extern const CommandKind route_suggest_command_kind;
 const CommandKind route_suggest_command_kind = command_kind<C, run>(
     "route suggest", "Prints a route for payloads that were seen, from a file or standard input", options,
-    "What varies of the topics becomes names; time, quality and device are found by how members are called and what they hold. It is a proposal: "
+    "What varies of the topics becomes names; time, quality and device are found by how members are called and what they hold. Text for a serial "
+    "input is a capture of its port: each line is a payload, and the first may name the columns. It is a proposal: "
     "give metrics better names, say units, and try it with millrace test.");
 
 }  // namespace millrace
