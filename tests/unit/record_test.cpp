@@ -1,4 +1,6 @@
 #include <doctest/doctest.h>
+#define ZSTD_STATIC_LINKING_ONLY  // what a level is made of
+#include <zstd.h>
 
 #include <bit>
 #include <cmath>
@@ -352,6 +354,16 @@ TEST_CASE(
   CHECK(DeadDetail{"x", "", "", {}, 12}.from_uplink());
   CHECK_FALSE(DeadDetail{"x", "", "", {}, 12, DeadDetail::Source::input, {}}.from_uplink());
   CHECK(DeadDetail{"x", "", "", {}, 0, DeadDetail::Source::uplink, {}}.from_uplink());
+}
+
+TEST_CASE("batch: level 1 of zstd is its fast way, whatever the size: the core has no other") {
+  std::set<ZSTD_strategy> ways{ZSTD_getCParams(1, ZSTD_CONTENTSIZE_UNKNOWN, 0).strategy};
+  for (unsigned long long size = 0; size < 300'000; ++size) ways.insert(ZSTD_getCParams(1, size, 0).strategy);
+  for (unsigned bits = 18; bits < 40; ++bits) {
+    for (const int beside : {-1, 0, 1})
+      ways.insert(ZSTD_getCParams(1, (1ULL << bits) + static_cast<unsigned long long>(beside), 0).strategy);
+  }
+  CHECK(ways == std::set{ZSTD_fast});
 }
 
 TEST_CASE("batch: a slice keeps numbers and order") {
