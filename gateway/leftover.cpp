@@ -6,6 +6,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "log/open_lane.h"
+#include "pipeline/dead_letters.h"
 #include "record/batch.h"
 #include "record/varint.h"
 
@@ -158,55 +159,54 @@ void Leftover::retry(Log& log, Sequence from, std::function<void()> removed, con
       carry_again, [this, &log, from, removed = std::move(removed)] { carry_letters(log, from, removed); });
 }
 
-// The dead letters from number `from` on, a few at a time; when there are none left the folder goes. Ours
-// refuses letters beyond what may wait in it, and those would be lost: it is asked first.
+// The dead letters from number `from` on, a few at a time; when there are none left the folder goes. What
+// ours would refuse waits here: it would be lost.
 void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> removed) {
-  if (!log.accepting()) {
-    look_timer_ = loop_.after(
-        look_every, [this, &log, from, removed = std::move(removed)] { carry_letters(log, from, removed); });
-    return;
-  }
   log_->read(Lane::dead, {from, UINT64_MAX}, Log::Direction::up, rows_bytes,
              [this, &log, from, removed = std::move(removed)](const Result<std::vector<Row>>& rows) {
                if (!rows.ok()) return retry(log, from, removed, rows.status());
                if (rows.value().empty()) return remove(log, removed);
                WriteSet set;
-               const Sequence through = add_letters(rows.value(), from, log.room() / 2, set);
+               const Sequence next = add_letters(rows.value(), from, log, set);
+               if (next == from) {
+                 look_timer_ = loop_.after(
+                     look_every, [this, &log, from, removed] { carry_letters(log, from, removed); });
+                 return;
+               }
                Bytes carried;
-               wire::Writer(carried).put_varint(through);
+               wire::Writer(carried).put_varint(next - 1);
                set.states.push_back({carried_name(), std::move(carried), WriteSet::State::NoRoom::left_out});
                set.urgent = true;
-               log.commit(std::move(set), [this, &log, through, removed](const Status& status) {
-                 if (status.ok()) carry_letters(log, through + 1, removed);
+               log.commit(std::move(set), [this, &log, next, removed](const Status& status) {
+                 if (status.ok()) carry_letters(log, next, removed);
                });
              });
 }
 
-// The number of the last that was added, or can never be: at least one, and more while `room` is left.
-Sequence Leftover::add_letters(const std::vector<Row>& rows, Sequence from, std::size_t room,
+// The number to go on with: of the first letter that `log` has no room for now, or behind the rows.
+Sequence Leftover::add_letters(const std::vector<Row>& rows, Sequence from, const Log& log,
                                WriteSet& set) const {
+  const std::size_t row_bytes_max = log.stats().row_bytes_max;
   std::size_t bytes = 0;
-  Sequence through = from;
   for (const Row& row : rows) {
     std::vector<Record> letters;
     if (Status status = decode_batch(*row.columns, row.zstd, letters); !status.ok()) {
       LOG_ERROR("log: ", path_, ": ", row.count, " dead letters from number ", row.first,
                 " on cannot be read: ", status.detail());
-      through = row.last();
       continue;
     }
     for (std::size_t i = 0; i < letters.size(); ++i) {
       const Sequence number = row.first + i;
-      if (number < from) continue;
-      if (!log_->is_struck(number)) {
-        bytes += stored_bytes_max(letters[i]);
-        if (bytes > room && !set.records.empty()) return through;
-        set.records.emplace_back(Lane::dead, std::move(letters[i]));
-      }
-      through = number;
+      if (number < from || log_->is_struck(number)) continue;
+      DeadLetters::make_fit(letters[i], row_bytes_max);
+      const std::size_t own = stored_bytes_max(letters[i]);
+      bytes += own;
+      const bool never = own > row_bytes_max;  // that is told
+      if (!never && (!log.accepting() || log.why_not(Lane::dead, bytes))) return number;
+      set.records.emplace_back(Lane::dead, std::move(letters[i]));
     }
   }
-  return through;
+  return rows.back().last() + 1;
 }
 
 // A device that is being taken out of it is out before it goes: whoever asked hears how that went.

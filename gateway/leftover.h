@@ -57,7 +57,7 @@ class Leftover {
   Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder, std::unique_ptr<SqliteLog> log);
   void look();
   void carry_letters(Log& log, Sequence from, std::function<void()> removed);
-  Sequence add_letters(const std::vector<Row>& rows, Sequence from, std::size_t room, WriteSet& set) const;
+  Sequence add_letters(const std::vector<Row>& rows, Sequence from, const Log& log, WriteSet& set) const;
   void retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble);
   void remove(Log& log, const std::function<void()>& removed);
   std::string carried_name() const;

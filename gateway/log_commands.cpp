@@ -99,8 +99,8 @@ std::map<std::string, LogCommands::Command> LogCommands::table() {
       {"log.device", {false, with_request(&LogCommands::device)}},
       {"log.salvage", {true, plain(&LogCommands::check_all)}},
       {"log.seal", {true, plain(&LogCommands::seal)}},
-      {"log.seal_leftovers", {true, plain(&LogCommands::seal_leftovers)}},
-      {"log.forget", {true, with_request(&LogCommands::forget)}},
+      {"log.seal_leftovers", {true, plain(&LogCommands::seal_leftovers), true}},
+      {"log.forget", {true, with_request(&LogCommands::forget), true}},
       {"dlq.ls", {false, with_request(&LogCommands::dead_ls)}},
       {"dlq.show", {false, with_request(&LogCommands::dead_show)}},
       {"dlq.letters", {false, with_request(&LogCommands::dead_letters)}},
@@ -109,9 +109,9 @@ std::map<std::string, LogCommands::Command> LogCommands::table() {
   };
   for (auto& [name, command] : commands) {
     if (!command.changes) continue;
-    command.run = [this, run = std::move(command.run)](const ControlRequest& request,
-                                                       ControlServer::Reply reply) {
-      run(request, unless_stuck(std::move(reply)));
+    command.run = [this, run = std::move(command.run), of_leftovers = command.of_leftovers](
+                      const ControlRequest& request, ControlServer::Reply reply) {
+      run(request, unless_stuck(std::move(reply), of_leftovers));
     };
   }
   return commands;
@@ -121,6 +121,7 @@ std::map<std::string, LogCommands::Command> LogCommands::table() {
 
 struct LogCommands::Asked {
   ControlServer::Reply reply;  // empty once it was answered
+  bool of_leftovers = false;
   std::unique_ptr<Timer> look;
 
   void answer(std::string json) {
@@ -129,8 +130,8 @@ struct LogCommands::Asked {
   }
 };
 
-ControlServer::Reply LogCommands::unless_stuck(ControlServer::Reply reply) {
-  const auto asked = std::make_shared<Asked>(Asked{std::move(reply), nullptr});
+ControlServer::Reply LogCommands::unless_stuck(ControlServer::Reply reply, bool of_leftovers) {
+  const auto asked = std::make_shared<Asked>(Asked{std::move(reply), of_leftovers, nullptr});
   look_whether_stuck(asked, {});
   return [asked](std::string json) { asked->answer(std::move(json)); };
 }
@@ -139,16 +140,16 @@ void LogCommands::look_whether_stuck(const std::shared_ptr<Asked>& asked, Durati
   asked->look = loop_.after(stuck_look_every, [this, weak = std::weak_ptr(asked), stuck] {
     const auto asked = weak.lock();
     if (!asked) return;
-    const std::string why = trouble();
+    const std::string why = trouble(asked->of_leftovers);
     if (why.empty() || stuck < stuck_after)
       return look_whether_stuck(asked, why.empty() ? Duration{0} : stuck + stuck_look_every);
     asked->answer(control_error(text("the log cannot be written: ", why, "; ask again when that is over")));
   });
 }
 
-std::string LogCommands::trouble() const {
+std::string LogCommands::trouble(bool of_leftovers) const {
   std::string why = log_.stats().trouble;
-  if (!with_leftovers_) return why;
+  if (!of_leftovers || !leftovers_) return why;
   for (const SqliteLog* log : leftovers_()) {
     if (why.empty()) why = log->stats().trouble;
   }
@@ -156,8 +157,7 @@ std::string LogCommands::trouble() const {
 }
 
 std::vector<SqliteLog*> LogCommands::leftovers() {
-  with_leftovers_ = leftovers_ != nullptr;
-  return with_leftovers_ ? leftovers_() : std::vector<SqliteLog*>();
+  return leftovers_ ? leftovers_() : std::vector<SqliteLog*>();
 }
 
 void LogCommands::ls(ControlServer::Reply reply) { reply(segments_of(log_)); }

@@ -32,6 +32,7 @@ class LogCommands {
   struct Command {
     bool changes;
     ControlServer::Command run;
+    bool of_leftovers = false;  // it concerns the logs of other versions, too
   };
   // A change that the disk does not take is answered as that after a few seconds, and still made when it
   // does. By the names of the requests: log.ls, log.stat, log.read, log.device, log.salvage, log.seal,
@@ -73,9 +74,9 @@ class LogCommands {
   void retry_next(const std::shared_ptr<Retrying>& work);
 
   struct Asked;
-  ControlServer::Reply unless_stuck(ControlServer::Reply reply);
+  ControlServer::Reply unless_stuck(ControlServer::Reply reply, bool of_leftovers);
   void look_whether_stuck(const std::shared_ptr<Asked>& asked, Duration stuck);
-  std::string trouble() const;
+  std::string trouble(bool of_leftovers) const;
   std::vector<SqliteLog*> leftovers();
   struct Forgetting;
 
@@ -83,7 +84,6 @@ class LogCommands {
   SqliteLog& log_;
   Retry retry_;
   Leftovers leftovers_;
-  bool with_leftovers_ = false;       // they were asked for: what stands in their way counts, too
   std::weak_ptr<Retrying> retrying_;  // there is one at a time
 };
 

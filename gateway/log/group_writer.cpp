@@ -85,9 +85,11 @@ void GroupWriter::schedule_close() {
 Duration GroupWriter::alarm_wait() {
   const Instant now = p_.loop.now();
   if (!alarm_due_) {
-    const Duration ahead = std::max(Duration{0}, alarms_paid_ - now) + alarm_closes_every;
+    // Groups that others close sooner are paid, too, but nobody waits longer for that.
+    constexpr Duration at_once = alarm_closes_at_once * alarm_closes_every;
+    const Duration ahead = std::min(std::max(Duration{0}, alarms_paid_ - now), at_once) + alarm_closes_every;
     alarms_paid_ = now + ahead;
-    alarm_due_ = now + std::max(Duration{0}, ahead - alarm_closes_at_once * alarm_closes_every);
+    alarm_due_ = now + std::max(Duration{0}, ahead - at_once);
     close_timer_.reset();  // it may be a later one
   }
   return std::max(Duration{0}, *alarm_due_ - now);
@@ -325,7 +327,11 @@ void GroupWriter::on_committed(const GroupResult& result) {
     p_.head.lanes[static_cast<std::size_t>(copied.row.lane)].add(copied.row.first, copied.row.last(),
                                                                  copied.row.count, copied.bytes);
   }
-  for (const GroupWrite::Copy& copy : writing->copies) kept_.erase(copy.segment.id);
+  for (const GroupWrite::Copy& copy : writing->copies) {
+    kept_.erase(copy.segment.id);
+    p_.loop.run_blocking(  // it may have been read until now
+        "read", [reader = p_.reader, id = copy.segment.id] { reader->forget(id); }, [] {});
+  }
   for (const Row& row : writing->rows) {
     p_.head.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count,
                                                           row.columns->size());

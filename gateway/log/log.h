@@ -85,6 +85,9 @@ struct LaneLedger {
   }
 };
 
+// Dead letters take at most this part of the log: a tenth.
+constexpr std::uint64_t dead_share = 10;
+
 struct LogStats {
   std::uint64_t bytes_used = 0, bytes_max = 0;  // -wal included
   std::uint64_t commits = 0, commit_failures = 0;
@@ -129,6 +132,10 @@ class Log {
   virtual void commit(WriteSet set, Done done) = 0;
   // Whether records may be added now. When not, `on_room` says when. Settles are always taken.
   virtual bool accepting() const = 0;
+  // Why a record of this lane that takes so many bytes (stored_bytes_max) would be refused now, counted and
+  // told, as a loss; null: it would be taken. For who can wait with what nobody else asks for: alarms and
+  // dead letters.
+  virtual const char* why_not(Lane lane, std::size_t bytes) const = 0;
 
   // Rows of `lane` that touch `range`, at most about `bytes_max` but at least one if there is one. A damaged
   // segment is salvaged first: what is whole comes, the rest is settled as unreadable and entered in the

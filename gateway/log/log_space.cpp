@@ -101,11 +101,15 @@ bool LogSpace::over(std::uint64_t margin) const {
 // for, for good.
 bool LogSpace::full() const {
   if (p_.options.when_full != WhenFull::block) return false;
+  return over(inbox_margin() + (p_.groups.full ? std::min(2 * p_.options.segment_bytes, share()) : 0));
+}
+
+std::uint64_t LogSpace::inbox_margin() const { return std::min(p_.options.inbox_bytes, share()); }
+
+std::uint64_t LogSpace::share() const {
   const std::uint64_t state = p_.state.file_bytes() + (p_.state.has_files() ? p_.state.user_bytes() : 0);
   const std::uint64_t others = state + 3 * p_.options.segment_bytes;
-  const std::uint64_t share = (p_.options.bytes_max - std::min(p_.options.bytes_max, others)) / 4;
-  return over(std::min(p_.options.inbox_bytes, share) +
-              (p_.groups.full ? std::min(2 * p_.options.segment_bytes, share) : 0));
+  return (p_.options.bytes_max - std::min(p_.options.bytes_max, others)) / 4;
 }
 
 // Lets go of segments that nobody wants any more, and of the oldest one when the bound asks for it.
@@ -131,6 +135,7 @@ void LogSpace::make_room() {
     // which has its turn when the device is out of it, or when it is mended.
     if (wanted && p_.mending.stays(segment.id)) return;
     if (p_.mending.waiting.contains(segment.id)) continue;
+    if (!wanted && !tight && mostly_letters(segment)) continue;
     if (!wanted && segment.lanes[static_cast<std::size_t>(Lane::dead)].empty()) {
       reclaim(segment, {}, false);
       continue;
@@ -149,7 +154,10 @@ void LogSpace::make_room() {
           if (p_.mending.stays(segment.id)) return;
           // what is evicted must be told, and that cannot be written
           if (wanted && !p_.stats.trouble.empty()) return;
-          if (rows->ok()) return reclaim(segment, rows->value(), wanted);
+          if (rows->ok()) {
+            const bool stays = !wanted && !over(0) && !full() && stays_for_letters(segment, rows->value());
+            return stays ? make_room() : reclaim(segment, rows->value(), wanted);
+          }
           p_.mending.on_read_fault(segment.id, rows->status(), [this, alive, segment](Status status) {
             // What cannot be mended cannot be kept either, when there is no room left. What could not be
             // looked at just now can: no descriptor or a slow disk is no damage.
@@ -167,6 +175,35 @@ void LogSpace::make_room() {
   }
 }
 
+// More dead letters than move to the head at a time stay where they are, as long as all of them have not more
+// than their share of the log. Its rows are looked at again when some of its letters were struck.
+bool LogSpace::mostly_letters(const SegmentInfo& segment) const {
+  const LaneSpan& dead = segment.lanes[static_cast<std::size_t>(Lane::dead)];
+  if (dead.bytes <= p_.options.segment_bytes / 2 || !letters_have_room()) return false;
+  const auto looked = looked_at_.find(segment.id);
+  return p_.struck.count_in({dead.first, dead.last}) == (looked == looked_at_.end() ? 0 : looked->second);
+}
+
+bool LogSpace::letters_have_room() const {
+  std::uint64_t letters = 0;
+  for (const SegmentInfo& each : p_.segments())
+    letters += each.lanes[static_cast<std::size_t>(Lane::dead)].bytes;
+  return letters <= p_.options.bytes_max / dead_share;
+}
+
+// Whether it stays for its letters, now that its rows are known.
+bool LogSpace::stays_for_letters(const SegmentInfo& segment, const std::vector<ListedRow>& rows) {
+  std::uint64_t bytes = 0;
+  for (const ListedRow& listed : rows) {
+    const Row& row = listed.row;
+    if (row.lane == Lane::dead && !p_.struck.has_all({row.first, row.last()})) bytes += listed.bytes;
+  }
+  if (bytes <= p_.options.segment_bytes / 2 || !letters_have_room()) return false;
+  const LaneSpan& dead = segment.lanes[static_cast<std::size_t>(Lane::dead)];
+  looked_at_[segment.id] = p_.struck.count_in({dead.first, dead.last});
+  return true;
+}
+
 // One commit: the rows that stay move to the head, the rest is settled as evicted with a loss record, the
 // table forgets the segment. The file goes after that commit.
 void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict) {
@@ -179,7 +216,7 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
       lane_bytes[lane] += other.lanes[lane].bytes;
   }
   const auto lane_bytes_max = [&](Lane lane) -> std::uint64_t {
-    if (lane == Lane::dead) return p_.options.bytes_max / 10;
+    if (lane == Lane::dead) return p_.options.bytes_max / dead_share;
     if (!evict) return UINT64_MAX;
     return lane == Lane::alarm || lane == Lane::window ? p_.options.bytes_max / 5 : 0;
   };
@@ -216,6 +253,7 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
 // The table forgets the segment in the open group; the file goes once that is committed.
 void LogSpace::drop_segment(std::uint32_t id) {
   p_.sealed.erase(id);
+  looked_at_.erase(id);
   p_.state.drop(segment_key(id));
   p_.open.removals.push_back(segment_name(id));
   p_.loop.run_blocking(

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <vector>
 
 #include "log/log.h"
@@ -27,16 +28,24 @@ class LogSpace {
   bool over(std::uint64_t margin) const;
   // Whether inputs are to pause, where a full log blocks.
   bool full() const;
+  // What is left then for an inbox that is on its way: half of it for what comes beside.
+  std::uint64_t inbox_margin() const;
   // Lets go of segments that nobody wants any more, and of the oldest one when the bound asks for it.
   void make_room();
   // The table forgets the segment in the open group; the file goes once that is committed.
   void drop_segment(std::uint32_t id);
 
  private:
+  std::uint64_t share() const;
+  bool mostly_letters(const SegmentInfo& segment) const;
+  bool letters_have_room() const;
+  bool stays_for_letters(const SegmentInfo& segment, const std::vector<ListedRow>& rows);
   void reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict);
 
   LogParts& p_;
   bool reclaiming_ = false;
+  // Segments that stay for their letters, and how many of these were struck when their rows were looked at.
+  std::map<std::uint32_t, std::uint64_t> looked_at_;
 };
 
 }  // namespace millrace

@@ -20,19 +20,23 @@ constexpr std::size_t noted_settles_max = 256;
 // Events and dead letters ask nobody before they come: in a storm of them, or while nothing can be written,
 // the open group takes only so many, and a full log none. Those that went are counted and told.
 bool OpenGroup::has_room_beside() const {
-  if (p_.options.when_full == WhenFull::block) return !p_.space.over(p_.options.inbox_bytes / 2);
+  if (p_.options.when_full == WhenFull::block) return !p_.space.over(p_.space.inbox_margin() / 2);
   return p_.space.bytes_used() + p_.space.bytes_coming() + 2 * p_.options.segment_bytes <=
          p_.options.bytes_max;
+}
+
+const char* OpenGroup::why_not(Lane lane, std::size_t bytes) const {
+  const OpenLane& open = lanes[static_cast<std::size_t>(lane)];
+  if (bytes > p_.options.row_bytes_max) return "too_large";
+  if (lane != Lane::alarm && lane != Lane::dead) return nullptr;
+  if (!open.empty() && open.bytes_waiting() + bytes > p_.options.open_bytes_max) return "too_many";
+  return has_room_beside() ? nullptr : "log_full";
 }
 
 void OpenGroup::append(Lane lane, const Record& record) {
   OpenLane& open = lanes[static_cast<std::size_t>(lane)];
   const std::size_t bytes = stored_bytes_max(record);
-  if (bytes > p_.options.row_bytes_max) return refuse(lane, record, "too_large");
-  const bool unasked = lane == Lane::alarm || lane == Lane::dead;
-  if (unasked && !open.empty() && open.bytes_waiting() + bytes > p_.options.open_bytes_max)
-    return refuse(lane, record, "too_many");
-  if (unasked && !has_room_beside()) return refuse(lane, record, "log_full");
+  if (const char* why = why_not(lane, bytes)) return refuse(lane, record, why);
   open.add(record, bytes, p_.options.row_bytes_max,
            record.trust == TimeTrust::unsynced ? std::optional(clock_offset_us()) : std::nullopt);
 }

@@ -29,6 +29,8 @@ class OpenGroup {
   void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
   std::size_t waiting() const;  // bytes
   bool accepting() const;
+  // Why a record of this size is not taken now (Log::why_not).
+  const char* why_not(Lane lane, std::size_t bytes) const;
   std::size_t room() const;
 
   OpenLane lanes[lane_count];

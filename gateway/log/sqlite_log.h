@@ -29,6 +29,7 @@ class SqliteLog final : public Log {
 
   void commit(WriteSet set, Done done) override { p_.groups.commit(std::move(set), std::move(done)); }
   bool accepting() const override { return p_.open.accepting(); }
+  const char* why_not(Lane lane, std::size_t bytes) const override { return p_.open.why_not(lane, bytes); }
   void read(Lane lane, Range range, Direction direction, std::size_t bytes_max,
             std::function<void(Result<std::vector<Row>>)> done) override {
     p_.space.read(lane, range, direction, bytes_max, std::move(done));

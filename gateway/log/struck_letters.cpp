@@ -13,6 +13,15 @@ bool StruckLetters::has_all(Range range) const {
                      [range](const Range& r) { return r.first <= range.first && range.last <= r.last; });
 }
 
+std::uint64_t StruckLetters::count_in(Range range) const {
+  std::uint64_t count = 0;
+  for (const Range& struck : ranges_) {
+    const Sequence first = std::max(struck.first, range.first), last = std::min(struck.last, range.last);
+    if (first <= last) count += last - first + 1;
+  }
+  return count;
+}
+
 bool StruckLetters::has_room_for(Range range) const {
   return ranges_.size() < ranges_max || std::any_of(ranges_.begin(), ranges_.end(), [range](const Range& r) {
            return range.first <= r.last + 1 && r.first <= range.last + 1;

@@ -27,7 +27,7 @@ DeadLetters::DeadLetters(Loop& loop, const Log& log, Metrics& metrics, Options o
 
 bool DeadLetters::has_room_for(const Arrival& arrival, const std::string& reason) {
   const LogStats stats = log_.stats();
-  if (stats.dead_bytes <= stats.bytes_max / 10) return true;
+  if (stats.dead_bytes <= stats.bytes_max / dead_share) return true;
   const std::uint64_t kind = digest64(bytes_of(reason), digest64(bytes_of(arrival.input)));
   Instant& sampled = sampled_[kind];
   if (sampled_.size() > sampled_max) {
@@ -86,13 +86,13 @@ Record DeadLetters::letter_of(const Arrival& arrival, const std::string& reason,
   return record;
 }
 
-// A letter that no row has room for would not be stored at all: of a small log, a payload of an eighth of it.
-void DeadLetters::make_fit(Record& letter) const {
+// Of a small log a payload of an eighth of it is too large.
+void DeadLetters::make_fit(Record& letter, std::size_t row_bytes_max) {
   const auto& whole = std::get<DeadDetail>(letter.detail->body);
   std::size_t bytes = whole.payload.size() + whole.channel.size();
   for (const auto& [name, value] : whole.publisher.properties) bytes += name.size() + value.size();
-  const auto fits = [this, &letter] {
-    return encode_record(letter).size() + beside_max <= log_.stats().row_bytes_max;
+  const auto fits = [&letter, row_bytes_max] {
+    return encode_record(letter).size() + beside_max <= row_bytes_max;
   };
   if (bytes <= always_fits || fits()) return;
   auto detail = std::make_shared<Detail>(*letter.detail);
@@ -107,7 +107,7 @@ void DeadLetters::make_fit(Record& letter) const {
 void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRuns missing,
                       std::uint64_t boot_id, WriteSet& set) {
   Record letter = letter_of(arrival, reason, std::move(missing), boot_id);
-  make_fit(letter);
+  make_fit(letter, log_.stats().row_bytes_max);
   set.records.emplace_back(Lane::dead, std::move(letter));
   kept_.add();
 }

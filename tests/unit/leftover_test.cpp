@@ -47,11 +47,11 @@ struct Site {
   std::unique_ptr<LogCommands> commands;
   bool removed = false;
 
-  Site() {
+  explicit Site(const LogOptions& ours = {}) {
     REQUIRE(::mkdtemp(path.data()) != nullptr);
     leave_a_log(path + "/" + folder_beside(log_format));
     folder = open_folder(path);
-    log = opened(*folder, 1);
+    log = opened(*folder, 1, ours);
     leftovers = Leftover::find(loop, path, LogOptions{}, 2);
     REQUIRE(leftovers.size() == 1);
     const auto nobody = [](const UplinkPlan&, Log&) { return std::unique_ptr<UplinkPart>(); };
@@ -69,8 +69,8 @@ struct Site {
     std::filesystem::remove_all(path);
   }
 
-  std::unique_ptr<SqliteLog> opened(Folder& where, std::uint64_t epoch) {
-    auto made = SqliteLog::open(loop, where, LogOptions{}, epoch);
+  std::unique_ptr<SqliteLog> opened(Folder& where, std::uint64_t epoch, const LogOptions& options = {}) {
+    auto made = SqliteLog::open(loop, where, options, epoch);
     REQUIRE(made.ok());
     return std::move(made).value();
   }
@@ -143,6 +143,41 @@ TEST_CASE("leftover: a device that is forgotten while its dead letters are carri
     CHECK(letters.size() == 1);
     CHECK(letters.at("stays") == letters_of_each);
   }
+}
+
+TEST_CASE("leftover: dead letters that ours has no room for wait, and all are there once it has") {
+  LogOptions options;
+  options.bytes_max = 32 << 20;
+  options.when_full = WhenFull::block;
+  Site site(options);
+  site.log->subscribe({"up", {Lane::raw}, Subscription::Start::oldest});
+  Rng rng{seed()};
+  // Readings may still come, dead letters not.
+  const auto letters_wait = [&] { return site.log->why_not(Lane::dead, 1000) != nullptr; };
+  while (!letters_wait()) {
+    WriteSet set;
+    Record blob = letter("pump", rng);
+    blob.kind = Kind::reading;
+    blob.metric = "picture";
+    blob.value = std::get<DeadDetail>(blob.detail->body).payload;
+    blob.detail = nullptr;
+    set.records.emplace_back(Lane::raw, std::move(blob));
+    set.urgent = true;
+    site.log->commit(std::move(set), {});
+    site.loop.run_for(50ms);
+  }
+  REQUIRE(site.log->accepting());
+  site.retire();
+  site.loop.run_for(30s);
+  CHECK_FALSE(site.removed);
+  CHECK(site.log->stats().refused_records == 0);
+  WriteSet delivered;
+  for (const Range& open : site.log->unsettled("up", Lane::raw))
+    delivered.settles.push_back({"up", Lane::raw, open, open.last - open.first + 1, How::delivered});
+  site.log->commit(std::move(delivered), {});
+  CHECK(site.loop.run_until([&] { return site.removed; }, 60s));
+  CHECK(site.log->stats().refused_records == 0);
+  CHECK(site.letters() == std::map<std::string, int>{{"gone", letters_of_each}, {"stays", letters_of_each}});
 }
 
 }  // namespace leftover_test

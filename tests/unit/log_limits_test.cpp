@@ -188,6 +188,52 @@ TEST_CASE("log: rows that are carried forward can be read all the while") {
   CHECK(least == 61);
 }
 
+TEST_CASE(
+    "log: dead letters have their tenth, however fast all else is delivered, and go when they were dealt with") {
+  Site site(64 << 20);
+  constexpr int letters = 90;  // of 60 KB: more than a segment, less than a tenth
+  for (int i = 0; i < letters; ++i) {
+    auto detail = std::make_shared<Detail>();
+    DeadDetail dead;
+    dead.source = DeadDetail::Source::input;
+    for (int b = 0; b < 60'000; ++b) dead.payload.push_back(static_cast<std::byte>(site.rng.below(256)));
+    detail->body = std::move(dead);
+    Record record;
+    record.kind = Kind::dead;
+    record.device = text("d-", i);
+    record.time = {1'700'000'000'000'000};
+    record.detail = std::move(detail);
+    WriteSet set;
+    set.records.emplace_back(Lane::dead, std::move(record));
+    set.urgent = true;
+    site.log->commit(std::move(set), {});
+    site.loop->run_for(100ms);
+  }
+  for (int round = 0; round < 2; ++round) {
+    site.log->seal([](const Status&) {});
+    site.loop->run_for(2s);
+    const auto found = site.all(Lane::dead);
+    CHECK(found.size() == letters);
+    CHECK(site.log->stats().refused_records == 0);
+  }
+  const std::uint64_t used = site.log->stats().bytes_used, commits = site.log->stats().commits;
+  site.loop->run_for(1min);
+  CHECK(site.log->stats().commits == commits);  // nothing goes round
+  // Half of them were dealt with, one in two; then all.
+  for (const bool all : {false, true}) {
+    WriteSet set;
+    for (Sequence number = 1; number <= letters; number += all ? 1 : 2)
+      set.struck.push_back({number, number});
+    set.urgent = true;
+    site.log->commit(std::move(set), {});
+    site.loop->run_for(5s);
+    if (!all) CHECK(site.all(Lane::dead).size() >= letters / 2);
+  }
+  for (int i = 0; i < 3; ++i) site.log->seal([](const Status&) {}), site.loop->run_for(5s);
+  CHECK(site.log->stats().dead_bytes == 0);
+  CHECK(site.log->stats().bytes_used < used / 10);
+}
+
 TEST_CASE("log: full while a device is taken out of it, it takes nothing, and says when it does again") {
   // More comes all the while; from one step on until the answer is there the disk is full, so that the
   // rebuilt segment finds no place.
@@ -284,7 +330,12 @@ TEST_CASE(
     }
     CHECK(site.log->stats().state_bytes > 470'000);
     int commits = 0;
-    for (; commits < 3000 && !site.log->stats().blocked; ++commits) site.raw(50);
+    int refused = 0;
+    for (; commits < 3000 && !site.log->stats().blocked; ++commits) {
+      refused += site.log->why_not(Lane::dead, 1000) != nullptr;
+      site.raw(50);
+    }
+    CHECK(refused == 0);  // whose bad payload is acknowledged finds room for it
     CHECK(commits > 10);
     REQUIRE(site.log->stats().blocked);
     CHECK(site.log->stats().bytes_used <= site.log->stats().bytes_max);
@@ -331,6 +382,17 @@ TEST_CASE("log: alarms are committed at once, and a storm of them costs ten comm
   site.loop->run_for(20ms);
   CHECK(site.log->stats().commits == commits + 1);
   CHECK(site.events() == GroupWriter::alarm_closes_at_once + 2002);
+  // A storm whose groups others close leaves no debt behind: the next alarm waits for one turn.
+  for (int i = 0; i < 600; ++i) {
+    site.event_of("restless-0");
+    site.raw(1, false);
+    site.loop->run_for(20ms);
+  }
+  site.loop->run_for(50ms);
+  const Sequence last = site.log->last_committed();
+  site.event_of("door-1");
+  site.loop->run_for(150ms);
+  CHECK(site.log->last_committed() > last);
 }
 
 TEST_CASE("log: the alarms of a segment that cannot be opened when it is evicted are all there afterwards") {
