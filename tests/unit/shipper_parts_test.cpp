@@ -136,6 +136,32 @@ TEST_CASE(
   CHECK(bench.batching.flights_max(bench.limits, false) <= 2);
 }
 
+TEST_CASE(
+    "batching: answers that come together by ways that share a link are no fast link, each took what it took") {
+  Bench together, apart;
+  apart.limits.apart = true;
+  for (Bench* bench : {&together, &apart}) {
+    // The link needs 8 s for four batches of 4 KiB, however they share it.
+    for (int i = 0; i < 20; ++i) {
+      const Instant sent = bench->now;
+      bench->now = sent + 8s;
+      for (int way = 0; way < 4; ++way) {
+        Flight was = bench->flight();
+        was.sent = sent;
+        was.bytes = 4 << 10;
+        bench->batching.on_back(was, {}, bench->limits, bench->now);
+      }
+    }
+  }
+  const auto first_batch = [](Bench& bench) {
+    Run run = run_of({piece(1, 10, 4 << 10), piece(11, 10, 4 << 10), piece(21, 10, 4 << 10)});
+    Flight flight = bench.flight();
+    return bench.batching.fill(run, run.pieces.begin(), bench.limits, flight).rows.size();
+  };
+  CHECK(first_batch(apart) == 1);
+  CHECK(first_batch(together) == 3);  // there they would have come one after the other
+}
+
 TEST_CASE("batching: a batch takes what fits, live rows and backlog never in one, and its rows fly") {
   Bench bench;
   for (std::size_t bytes = 1 << 10; bytes <= 512 << 10; bytes *= 2) bench.back(bytes, 10ms);
