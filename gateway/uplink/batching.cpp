@@ -72,7 +72,8 @@ void Batching::on_back(const Flight& flight, const Outcome& outcome, const Uplin
   const bool alone = limits.batches_in_flight == 1;
   if (outcome.verdict == Verdict::acknowledged || (outcome.some && !outcome.late))
     pace_.on_acknowledged(flight.bytes, took, alone, limits.patience);
-  else if (outcome.late) pace_.on_late(flight.bytes);
+  else if (outcome.late && (!limits.apart || flight.sent >= late_)) pace_.on_late(flight.bytes);
+  if (outcome.late) late_ = now;
 }
 
 }  // namespace millrace

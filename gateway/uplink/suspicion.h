@@ -4,8 +4,8 @@
 // much:
 //
 // 1. The same row is on its way at three losses in a row (where each batch goes a way of its own: in a row of
-//    its own losses), or the far side said that one of those on their way is at fault. From then on one row is on its way at a time, and what is lost alone is split, down to
-//    a record. Splitting harms nobody.
+//    its own losses), or the far side said that one of those on their way is at fault. From then on one row
+//    is on its way at a time, and what is lost alone is split, down to a record. Splitting harms nobody.
 // 2. A record that was lost alone is sent again behind a control: the connection answers, is left alone for
 //    twice as long as the record lived on it, answers again. Only a loss behind a good control counts, and it
 //    must come soon; a control that fails starts the count anew and asks for more. With random losses at any

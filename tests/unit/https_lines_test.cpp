@@ -1,7 +1,10 @@
 // Several connections of an HTTPS uplink, on a server of the test's own that answers when it is told to.
 #include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 
 #include "base/text.h"
@@ -61,11 +64,12 @@ class Server {
   bool asks(std::initializer_list<const char*> firsts) {
     return std::all_of(firsts.begin(), firsts.end(), [this](const char* first) { return asking(first); });
   }
-  void answer(const std::string& first, const std::string& status = "204 No Content") {
+  void answer(const std::string& first, const std::string& status = "204 No Content",
+              const std::string& more = "Content-Length: 0\r\n\r\n") {
     Client* client = asking(first);
     REQUIRE(client != nullptr);
     client->asked.clear();
-    client->stream->write("HTTP/1.1 " + status + "\r\nContent-Length: 0\r\n\r\n");
+    client->stream->write("HTTP/1.1 " + status + "\r\n" + more);
   }
   // It took the request, and closes without a byte.
   void cut(const std::string& first) {
@@ -99,7 +103,11 @@ class Server {
         return client.heard.substr(from, client.heard.find("\r\n", from) - from);
       };
       if (client.heard.size() < head + 4 + std::stoul(value_of("\r\nContent-Length: "))) return;
-      client.asked = value_of("\r\nMillrace-First: ");
+      // By its head, or of an object by its name: EPOCH-FIRST-LAST of twenty digits each.
+      const std::size_t name = client.heard.find("date%3D");
+      client.asked = name == std::string::npos || name > head
+                         ? value_of("\r\nMillrace-First: ")
+                         : text(std::stoull(client.heard.substr(client.heard.find('/', name) + 22, 20)));
       client.heard.clear();
     });
   }
@@ -117,13 +125,14 @@ struct Site {
   std::map<Sequence, Outcome> outcomes;  // of the batch that begins with this
   std::vector<Sequence> order;           // in which they came
 
-  explicit Site(std::size_t connections) {
+  explicit Site(std::size_t connections, const std::function<void(HttpsUplinkConfig&)>& configure = {}) {
     HttpsUplinkConfig config;
     config.name = "up";
     config.servers = {text("http://127.0.0.1:", server.port())};
     config.dialect = choose(built_dialects(), "generic");
     config.window = connections;
     config.initial_interval = config.max_interval = 50ms;
+    if (configure) configure(config);
     uplink = std::make_unique<HttpsUplink>(loop, rng, std::move(config), "gw", 1, metrics);
     CHECK(uplink->start([this](const Uplink::Reach& told) { reach.push_back(told.up); }).ok());
     until([this] { return !reach.empty(); });
@@ -265,6 +274,31 @@ TEST_CASE(
   site.until([&] { return site.outcomes.size() == 4; });
   for (const auto& [first, outcome] : site.outcomes) CHECK(outcome.verdict == Verdict::acknowledged);
   CHECK(site.reach.size() == 1);
+}
+
+TEST_CASE("https lines: of several that were signed by a wrong clock none says that somebody must act") {
+  const std::string file = text("/tmp/millrace-lines-", ::getpid());
+  std::ofstream(file, std::ios::trunc) << "[default]\naws_access_key_id=a\naws_secret_access_key=b\n";
+  REQUIRE(::chmod(file.c_str(), 0600) == 0);
+  Site site(2, [&](HttpsUplinkConfig& config) {
+    config.dialect = choose(built_dialects(), "s3");
+    const_cast<SecretRef&>(kind_of(config.dialect).secret(config.dialect.values.get())).path = file;
+  });
+  const std::string words = "<Error><Code>AccessDenied</Code></Error>";
+  const std::string no =
+      text("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: ", words.size(), "\r\n\r\n", words);
+  const auto both = [&] {
+    site.outcomes.clear();
+    for (const Sequence first : {1, 11}) site.send(first);
+    site.until([&] { return site.server.asks({"1", "11"}); });
+    for (const char* first : {"1", "11"}) site.server.answer(first, "403 Forbidden", no);
+    site.until([&] { return site.outcomes.size() == 2; });
+  };
+  both();
+  for (const auto& [first, outcome] : site.outcomes) CHECK(outcome.verdict == Verdict::retryable);
+  both();  // signed by their clock by now: it is something else
+  for (const auto& [first, outcome] : site.outcomes) CHECK(outcome.verdict == Verdict::blocked);
+  ::unlink(file.c_str());
 }
 
 TEST_CASE(

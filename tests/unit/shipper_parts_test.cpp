@@ -162,6 +162,32 @@ TEST_CASE(
   CHECK(first_batch(together) == 3);  // there they would have come one after the other
 }
 
+TEST_CASE(
+    "batching: what was on its way beside one that got no answer, and got none either, is no more news") {
+  Bench bench;
+  bench.limits.apart = true;
+  for (std::size_t bytes = 1 << 10; bytes <= 512 << 10; bytes *= 2) bench.back(bytes, 10ms);
+  const Instant sent = bench.now;
+  const auto late = [&](Instant since) {
+    Flight was = bench.flight();
+    was.sent = since;
+    was.bytes = 256 << 10;
+    Outcome outcome;
+    outcome.late = true;
+    outcome.verdict = Verdict::retryable;
+    bench.batching.on_back(was, outcome, bench.limits, bench.now);
+    Run run = run_of({piece(1, 100, 20 << 10), piece(101, 100, 20 << 10), piece(201, 100, 20 << 10),
+                      piece(301, 100, 20 << 10)});
+    Flight flight = bench.flight();
+    return bench.batching.fill(run, run.pieces.begin(), bench.limits, flight).rows.size();
+  };
+  bench.now = sent + 30s;
+  CHECK(late(sent) == 3);  // a quarter of it
+  bench.now = bench.now + 10ms;
+  CHECK(late(sent) == 3);
+  CHECK(late(bench.now) == 1);  // the smaller one is late, too
+}
+
 TEST_CASE("batching: a batch takes what fits, live rows and backlog never in one, and its rows fly") {
   Bench bench;
   for (std::size_t bytes = 1 << 10; bytes <= 512 << 10; bytes *= 2) bench.back(bytes, 10ms);
