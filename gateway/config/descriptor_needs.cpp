@@ -19,8 +19,12 @@ std::size_t own_descriptors(const Config& config) {
   std::size_t all =
       base + log + faces + (config.observe.has_page() ? config.observe.page_streams : 0) + a_command;
   if (config.observe.otlp.given()) all += pushing;
-  for (const PartConfig& input : config.inputs) all += input.kind->descriptors;
-  for (const PartConfig& uplink : config.uplinks) all += uplink.kind->descriptors;
+  for (const std::vector<PartConfig>* parts : {&config.inputs, &config.uplinks}) {
+    for (const PartConfig& part : *parts) {
+      all += part.kind->descriptors;
+      if (part.kind->more_descriptors) all += part.kind->more_descriptors(part.values.get());
+    }
+  }
   return all;
 }
 

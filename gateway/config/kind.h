@@ -38,9 +38,10 @@ struct PartKind {
   std::shared_ptr<void> (*make_values)() = nullptr;
   // Fills what was left open and depends on the gateway's name; warns of what somebody should look at.
   void (*complete)(void* values, const std::string& gateway, std::vector<std::string>& warnings) = nullptr;
-  std::size_t descriptors = 0;                           // open while it runs, at most; devices aside
-  std::size_t (*devices)(const void* values) = nullptr;  // that may be connected at a time
-  std::uint64_t inbox_size = 512 << 10;                  // what it wants of the inbox
+  std::size_t descriptors = 0;  // open while it runs, at most; devices aside
+  std::size_t (*more_descriptors)(const void* values) = nullptr;  // beside them, as it is configured
+  std::size_t (*devices)(const void* values) = nullptr;           // that may be connected at a time
+  std::uint64_t inbox_size = 512 << 10;                           // what it wants of the inbox
   StateWish (*state)(const void* values) = nullptr;
   void (*give_state)(void* values, std::uint64_t bytes) = nullptr;
   // Of an uplink: bytes a second on the link while it keeps up; 0 where single readings are not sent.

@@ -11,6 +11,8 @@ namespace {
 constexpr std::size_t together_max = 16 << 10;  // a body that is sent in one piece with its head
 // A connection that a server closes for being idle crosses our request: then its end comes this soon.
 constexpr Duration crossing = std::chrono::seconds(5);
+// Who connects asks at once; a server may end what it has heard nothing on for longer.
+constexpr Duration rests_after = std::chrono::seconds(1);
 
 std::string head_of(const HttpAsk& ask, const HttpUrl& where) {
   std::string head = text(ask.method, " ", ask.target.empty() ? "/" : ask.target,
@@ -41,6 +43,7 @@ void HttpConnection::on_dialled(Result<std::unique_ptr<Stream>> result) {
   const auto connected = std::move(connected_);
   if (!result.ok()) return connected(result.status());
   stream_ = std::move(result).value();
+  dialled_ = loop_.now();
   stream_->read([this](BytesView bytes) { on_bytes(bytes); });
   // The Dial is inside its own call: it goes with us, or with the next turn.
   timer_ = loop_.after(Duration{0}, [this, connected] {
@@ -69,8 +72,8 @@ void HttpConnection::send() {
     return;
   }
   sent_ = true;
-  ++asked_;
   begun_ = moved_ = loop_.now();
+  rested_ = ++asked_ > 1 || begun_ - dialled_ > rests_after;
   std::string head = head_of(ask_, where_);
   const std::size_t size = head.size() + ask_.body.size();
   written_ = moved_bytes_ = 0;
@@ -152,7 +155,7 @@ void HttpConnection::on_bytes(BytesView bytes) {
   HttpAnswered answer;
   answer.after = loop_.now() - begun_;
   answer.hung_up = !reader_->heard();
-  answer.stale = !reader_->heard() && asked_ > 1 && answer.after < crossing;
+  answer.stale = !reader_->heard() && rested_ && answer.after < crossing;
   answer.status = {Code::unavailable, reader_->fault()};
   stream_.reset();
   finish(std::move(answer));

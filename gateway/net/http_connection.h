@@ -32,7 +32,7 @@ struct HttpAnswered {
   HttpReply reply;
   bool late = false;     // no answer in time, or the request did not move
   bool hung_up = false;  // the server took all of it and closed without a byte
-  // so at once, on a connection that had been good before: it may have crossed our request
+  // so at once, on a connection that had been good before, or had rested: it may have crossed our request
   bool stale = false;
   Duration after{};  // since the request was sent
 };
@@ -80,7 +80,8 @@ class HttpConnection {  // destroying it closes; no callback runs afterwards
   std::function<void(HttpAnswered)> answered_;
   std::unique_ptr<HttpReplyReader> reader_;
   std::unique_ptr<Timer> timer_;
-  bool sent_ = false, early_ = false;
+  bool sent_ = false, early_ = false, rested_ = false;
+  Instant dialled_;
   unsigned asked_ = 0;  // on this connection
   std::string unsent_;  // a request that waits for its turn on the link; what is written_ of it went
   // of this request; and what the server's kernel had at the last look

@@ -15,8 +15,9 @@ class UploadRate {
   static constexpr Duration piece = std::chrono::milliseconds(100);
   static constexpr std::size_t least = 1024;
 
-  // 0: no limit.
-  explicit UploadRate(std::size_t bytes_a_second) : rate_(static_cast<double>(bytes_a_second)) {}
+  // 0: no limit. `sharers`: who may send at a time.
+  explicit UploadRate(std::size_t bytes_a_second, std::size_t sharers = 1)
+      : rate_(static_cast<double>(bytes_a_second)), sharers_(static_cast<double>(sharers)) {}
 
   // How many of `bytes` may go now, which may be none; they are taken as sent.
   std::size_t take(std::size_t bytes, Instant now) {
@@ -29,14 +30,14 @@ class UploadRate {
     allowed_ -= static_cast<double>(taken);
     return taken;
   }
-  // What so many bytes take.
+  // What so many bytes take at most, while all who share it send as many.
   Duration time_of(std::size_t bytes) const {
-    return rate_ == 0 ? Duration{0}
-                      : Duration{static_cast<std::int64_t>(static_cast<double>(bytes) / rate_ * 1e9)};
+    if (rate_ == 0) return Duration{0};
+    return Duration{static_cast<std::int64_t>(sharers_ * static_cast<double>(bytes) / rate_ * 1e9)};
   }
 
  private:
-  double rate_, allowed_ = 0;
+  double rate_, sharers_, allowed_ = 0;
   Instant seen_;
 };
 

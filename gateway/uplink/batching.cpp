@@ -67,11 +67,13 @@ std::size_t Batching::cut_for(std::size_t row, std::size_t in_it, std::size_t by
 void Batching::on_back(const Flight& flight, const Outcome& outcome, const Uplink::Limits& limits,
                        Instant now) {
   if (flight.control.count() > 0 || outcome.swallowed || outcome.unasked) return;
-  const Duration took = now - std::max(flight.sent, std::exchange(answered_, now));
+  const Instant before = std::exchange(answered_, now);
+  const Duration took = now - (limits.apart ? flight.sent : std::max(flight.sent, before));
   const bool alone = limits.batches_in_flight == 1;
   if (outcome.verdict == Verdict::acknowledged || (outcome.some && !outcome.late))
     pace_.on_acknowledged(flight.bytes, took, alone, limits.patience);
-  else if (outcome.late) pace_.on_late(flight.bytes);
+  else if (outcome.late && (!limits.apart || flight.sent >= late_)) pace_.on_late(flight.bytes);
+  if (outcome.late) late_ = now;
 }
 
 }  // namespace millrace

@@ -37,6 +37,7 @@ class Batching {
   const Isolation& isolation_;
   Pace pace_;
   Instant answered_;  // when the last answer came
+  Instant late_;      // when one last did not: what was sent before and is late, too, is no more news
 };
 
 }  // namespace millrace

@@ -66,20 +66,21 @@ bool Isolation::without_neighbour(Run& run, const Suspicion::Part& suspect, Inst
 
 // What went down with a connection is looked at together. Where something was swallowed, the rest only went
 // down with it.
-void Isolation::on_lost(Run& run, const Trip& trip, const Outcome& outcome, bool all_back, Instant now) {
+void Isolation::on_lost(Run& run, const Trip& trip, const Outcome& outcome, bool all_back, bool apart,
+                        Instant now) {
   for (const std::uint32_t index : outcome.open) {
     auto& list = outcome.swallowed ? swallowed_ : lost_;
     list.push_back(part_of(trip.lane, run.find(trip.firsts.at(index))->row));
   }
-  if (!all_back) return;
+  if (!all_back && !apart) return;
   const std::vector<Suspicion::Part> with_it = std::exchange(lost_, {});
   const std::vector<Suspicion::Part> unanswered = std::exchange(swallowed_, {});
   const std::vector<Suspicion::Part>& lost = unanswered.empty() ? with_it : unanswered;
   const bool controlled = trip.control.count() > 0;
-  if (!outcome.hung_up_after && unanswered.empty()) return suspicion_.on_lost(lost, controlled);
+  if (!outcome.hung_up_after && unanswered.empty()) return suspicion_.on_lost(lost, controlled, apart);
   if (trip.stands_for) return on_neighbour(run, *trip.stands_for, false, now);
   const Suspicion::Loss loss{outcome.hung_up_after.value_or(Duration{0}), controlled, outcome.said_so,
-                             !unanswered.empty()};
+                             !unanswered.empty(), apart};
   const bool was_alone = suspicion_.alone();
   const Suspicion::Finding finding = suspicion_.on_doubt(lost, loss, now);
   if (!was_alone && suspicion_.alone()) {
@@ -114,7 +115,8 @@ void Isolation::on_neighbour(Run& run, const Suspicion::Part& suspect, bool pass
 void Isolation::on_refused(Run& run, const Trip& trip, const std::vector<Sequence>& refused,
                            const Outcome& outcome, bool in_order) {
   if (refused.size() > 1) {
-    run.rows_max = std::max<std::size_t>(1, refused.size() / 2);
+    // Another that was on its way beside it may have been refused before.
+    run.rows_max = std::min(run.rows_max, std::max<std::size_t>(1, refused.size() / 2));
     return;
   }
   run.rows_max = 1;

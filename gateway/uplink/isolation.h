@@ -52,8 +52,8 @@ class Isolation {
 
   // ---- when it came back
   // Lost with a connection, or never answered. It is looked at once `all_back`: nothing is on its way any
-  // more.
-  void on_lost(Run& run, const Trip& trip, const Outcome& outcome, bool all_back, Instant now);
+  // more; or at once where it was `apart` from what else is.
+  void on_lost(Run& run, const Trip& trip, const Outcome& outcome, bool all_back, bool apart, Instant now);
   // Something smaller than a suspect passed, or shared its fate.
   void on_neighbour(Run& run, const Suspicion::Part& suspect, bool passed, Instant now);
   // Halves what was refused: first the number of rows in a batch, then a row, until one record stands alone.

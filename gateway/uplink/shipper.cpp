@@ -184,7 +184,9 @@ Run* Shipper::servable(ShippingLane& lane, Duration& wait) {
     reader_.read_more(lane, run, limits);
     if (isolation_.sift(which, run, loop_.now())) settling_.settle(which, run);
     if (run.bytes_waiting == 0) continue;
-    if (run.rows_max != SIZE_MAX && flights_.any_of(run.id)) continue;  // isolating: one batch at a time
+    // One batch at a time: while isolating, and of what must be there in its order.
+    if ((run.rows_max != SIZE_MAX || (limits.apart && which != Lane::raw)) && flights_.any_of(run.id))
+      continue;
     if (held_for_clock(lane, run, wait)) continue;
     if (const Duration rest = batching_.rest_of(run, limits, loop_.now()); rest.count() > 0) {
       wait_at_most(wait, rest);
@@ -293,7 +295,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       counts_.retries.add();
       latency_.on_trouble();
       far_.on_trouble(outcome.verdict, outcome.reason);
-      isolation_.on_lost(run, flight, outcome, flights_.empty(), now);
+      isolation_.on_lost(run, flight, outcome, flights_.empty(), uplink_.limits().apart, now);
       if (far_.up() && !stopping_) {
         // Who looks for a record that cannot pass loses connections on purpose.
         if (outcome.some) breaker_.on_success();

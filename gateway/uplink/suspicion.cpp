@@ -14,7 +14,7 @@ constexpr int failed_controls_max = 12;
 constexpr int neighbours_max = 3;     // that fail before it is not the record
 constexpr int given_up_in_a_row = 8;  // of a lane in which nothing passes in between
 constexpr int calm_after = 50;        // passes without a loss
-constexpr std::size_t cuts_max = 64;
+constexpr std::size_t cuts_max = 64, seen_max = 4096;
 // A loss that comes later has other reasons: a slow link on which the far side lost patience, a timeout in
 // between.
 constexpr Duration soon = std::chrono::seconds(20);
@@ -63,6 +63,10 @@ Suspicion::Finding Suspicion::on_doubt(const std::vector<Part>& open, const Loss
       seen.emplace_back(part, before == seen_.end() ? 1 : before->second + 1);
       most = std::max(most, seen.back().second);
     }
+    if (loss.apart) {  // those of other ways are still in their own row
+      forget_seen(open);
+      if (seen_.size() < seen_max) seen.insert(seen.end(), seen_.begin(), seen_.end());
+    }
     seen_ = std::move(seen);
     if (most < losses_to_suspect && !loss.said_so) return Finding::nothing;
     alone_ = true;
@@ -94,9 +98,19 @@ Suspicion::Finding Suspicion::on_doubt(const std::vector<Part>& open, const Loss
   return Finding::nothing;
 }
 
-void Suspicion::on_lost(const std::vector<Part>& open, bool was_controlled) {
+// What of these is in a row of losses is not any more.
+void Suspicion::forget_seen(const std::vector<Part>& open) {
+  std::erase_if(seen_, [&](const auto& s) {
+    return std::any_of(open.begin(), open.end(), [&](const Part& part) {
+      return s.first.lane == part.lane && !both(s.first.range, part.range).empty();
+    });
+  });
+}
+
+void Suspicion::on_lost(const std::vector<Part>& open, bool was_controlled, bool apart) {
   passed_since_loss_ = 0;
-  seen_.clear();  // not in a row any more
+  if (apart) forget_seen(open);
+  else seen_.clear();
   if (!was_controlled) return;
   for (const Part& part : open) {
     if (Trial* trial = find(part)) {

@@ -3,9 +3,9 @@
 // The danger is to blame a record for a link that is merely bad, or a far side that is busy, so it takes this
 // much:
 //
-// 1. The same row is on its way at three losses in a row, or the far side said that one of those on their
-//    way is at fault. From then on one row is on its way at a time, and what is lost alone is split, down to
-//    a record. Splitting harms nobody.
+// 1. The same row is on its way at three losses in a row (where each batch goes a way of its own: in a row of
+//    its own losses), or the far side said that one of those on their way is at fault. From then on one row
+//    is on its way at a time, and what is lost alone is split, down to a record. Splitting harms nobody.
 // 2. A record that was lost alone is sent again behind a control: the connection answers, is left alone for
 //    twice as long as the record lived on it, answers again. Only a loss behind a good control counts, and it
 //    must come soon; a control that fails starts the count anew and asks for more. With random losses at any
@@ -48,14 +48,15 @@ class Suspicion {
     bool proved = false;     // the control was good
     bool said_so = false;    // the far side named the data as the reason
     bool swallowed = false;  // it answered what came later, never this
+    bool apart = false;      // on a way of its own: it says nothing of what else is on its way
   };
   enum class Finding : std::uint8_t { nothing, split, give_up, blocked };
 
   // The far side ended the connection, or swallowed these: they have no answer. What is to be done with the
   // first.
   Finding on_doubt(const std::vector<Part>& open, const Loss& loss, Instant now);
-  // Lost in another way: the link, a deadline, the control.
-  void on_lost(const std::vector<Part>& open, bool was_controlled);
+  // Lost in another way: the link, a deadline, the control. `apart`: as of a Loss.
+  void on_lost(const std::vector<Part>& open, bool was_controlled, bool apart = false);
   void on_passed(const Part& part, Instant now);
   // A single record is refused in words, for its size or (`words`) for what may be true of everything:
   // whether it may be given up now. If not, something smaller of its lane must pass first.
@@ -111,6 +112,7 @@ class Suspicion {
   };
   Trial* find(const Part& part);
   const Trial* find(const Part& part) const { return const_cast<Suspicion*>(this)->find(part); }
+  void forget_seen(const std::vector<Part>& open);
   static int rounds_of(const Trial& trial);
   static void once_more(Trial& trial);  // a loss more, and a neighbour decides again
   Finding give_up(const Part& part, Instant now);

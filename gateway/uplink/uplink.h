@@ -64,6 +64,9 @@ class Uplink {
     std::size_t bytes_max = 256 << 10;
     // After which a batch without an answer is given up, where bytes that move do not count.
     Duration patience = std::chrono::minutes(10);
+    // Each goes a way of its own: it may be there before one that was sent before it, and what becomes of it
+    // says nothing of the others.
+    bool apart = false;
   };
   // Whether the far side can be reached. Said again when it is up anew.
   struct Reach {

@@ -44,7 +44,10 @@ void FarSide::live() {
 void FarSide::send(Batch batch, std::function<void(Outcome)> told) {
   ++batches;
   ++on_their_way_;
-  const auto done = [this, told = std::move(told)](const Outcome& outcome) {
+  const Lane lane = batch.rows.front().lane;
+  most_at_once[lane] = std::max(most_at_once[lane], ++of_lane_[lane]);
+  const auto done = [this, lane, told = std::move(told)](const Outcome& outcome) {
+    --of_lane_[lane];
     told(outcome);
     if (--on_their_way_ == 0 && stopped_) loop_.post(std::exchange(stopped_, nullptr));
   };
@@ -52,8 +55,10 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> told) {
   const auto timer = std::make_shared<std::unique_ptr<Timer>>();
   const Duration control = batch.control.count() > 0 ? batch.control + 2 * round_trip : Duration{0};
   const Instant sent = loop_.now() + control;
+  const Duration trip =
+      limits_.apart && rng ? round_trip * static_cast<std::int64_t>(1 + rng->below(8)) / 4 : round_trip;
   *timer = loop_.after(
-      control + round_trip, [this, timer, sent, batch = std::move(batch), done, generation = generation_] {
+      control + trip, [this, timer, sent, batch = std::move(batch), done, generation = generation_] {
         Outcome outcome;
         for (std::uint32_t i = 0; i < batch.rows.size(); ++i) outcome.open.push_back(i);
         if (!up_ || generation != generation_) {
@@ -78,7 +83,7 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> told) {
             outcome.verdict = Verdict::retryable;
             outcome.reason = "connection lost";
             outcome.hung_up_after = round_trip;
-            hang_up();
+            if (!limits_.apart) hang_up();
             return done(outcome);
           }
           std::vector<Record> records;

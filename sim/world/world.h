@@ -50,9 +50,12 @@ class FarSide : public Uplink {
   double lose_answer = 0;  // stored, but the answer never arrives: retryable
   Duration round_trip = std::chrono::milliseconds(50);
   Duration rest{};  // that it asks for where less than a full batch waits
+  // Where they are `apart` each batch takes a time of its own, and a connection that ends takes one batch
+  // along.
   Limits limits_{4, 64 << 10};
   Rng* rng = nullptr;
   std::uint64_t batches = 0, replayed = 0;
+  std::map<Lane, std::size_t> most_at_once;  // batches of a lane on their way
 
  private:
   Loop& loop_;
@@ -61,6 +64,7 @@ class FarSide : public Uplink {
   StateChanged changed_;
   bool up_ = true, started_ = false;
   std::size_t on_their_way_ = 0;
+  std::map<Lane, std::size_t> of_lane_;
   std::function<void()> stopped_;
   void hang_up();
   void live();

@@ -534,6 +534,155 @@ class Together(North):
         self.assertLess(time.monotonic() - begin, 8)
 
 
+class FarStub(north.HttpStub):
+    """Takes JSON lines a long way off: `delay` seconds before a request is judged, and as long again before its answer is there. Counts how many it has
+    at a time; refuses one with `refused` in it; keeps half of one answer to itself, with the connection, once it has several (`halve`)."""
+
+    class Handler(north.HttpStub.Handler):
+        def do_HEAD(self):
+            self.send_response_only(204)
+            self.end_headers()
+
+        def do_POST(self):
+            server, body = self.server, self.rfile.read(int(self.headers["Content-Length"]))
+            with server.lock:
+                server.now += 1
+                server.most = max(server.most, server.now)
+            try:
+                self.judge(server, body)
+            except OSError:
+                self.close_connection = True  # the gateway was killed
+            finally:
+                with server.lock:
+                    server.now -= 1
+
+        def judge(self, server, body):
+            server.open.wait(60)
+            time.sleep(server.delay)
+            records = [record for record in map(json.loads, body.splitlines()) if record["kind"] == "reading"]
+            with server.lock:
+                refused = server.refused is not None and server.refused in body
+                if not refused:
+                    server.records += [(time.monotonic(), record) for record in records]
+                half, server.halve = server.halve and server.now >= 3, server.halve and server.now < 3
+                if half:
+                    server.halved = [record["sequence"] for record in records]
+            time.sleep(server.delay)
+            if half:
+                self.wfile.write(b"HTTP/1.1 20")
+                self.close_connection = True
+                return
+            words = b"not this" if refused else b""
+            self.send_response_only(400 if refused else 200)
+            self.send_header("Content-Length", str(len(words)))
+            self.end_headers()
+            self.wfile.write(words)
+            if not refused:
+                with server.lock:
+                    server.answered += [(time.monotonic(), record["sequence"]) for record in records]
+
+    def __init__(self, delay=0.1):
+        self.lock, self.open, self.delay, self.now, self.most = threading.Lock(), threading.Event(), delay, 0, 0
+        self.refused, self.halve, self.halved, self.records, self.answered = None, False, None, [], []
+        super().__init__(self.Handler)
+
+    def numbers(self):
+        with self.lock:
+            return [record["sequence"] for _, record in self.records]
+
+    def readings(self):
+        held = {}
+        with self.lock:
+            for _, record in self.records:
+                held.setdefault(record["device"], []).append(int(record["value"]))
+        return held
+
+    def answered_before(self, moment):
+        """All numbers up to this one were answered by then."""
+        with self.lock:
+            known = {number for when, number in self.answered if when < moment}
+        return next(number for number in range(1, len(known) + 2) if number not in known) - 1
+
+
+class Connections(North):
+    """Several requests on their way at a time, each on a connection of its own."""
+    COUNT = 10_000
+
+    def far(self, connections, **how):
+        stub = FarStub(**how)
+        self.addCleanup(stub.end)
+        self.start(stub.url, f'dialect = "generic"\nbatch_size = "4KiB"\nconnections = {connections}\n', timeout="30s")
+        return stub
+
+    def gateway_log(self):
+        return (self.folder / "gateway.log").read_text()
+
+    def test_as_many_requests_as_connections(self):
+        for connections in (1, 4):
+            with self.subTest(connections=connections):
+                stub = self.far(connections)
+                self.publish(self.COUNT)
+                stub.open.set()
+                self.drained()
+                self.assertEqual(stub.most, connections)
+                self.assertEqual(self.metric("millrace_uplink_connections"), connections)
+                numbers = stub.numbers()
+                self.assertEqual(sorted(numbers), list(range(1, self.COUNT + 1)))
+                if connections == 1:
+                    self.assertEqual(numbers, sorted(numbers))
+                self.assertEqual(self.metric("millrace_uplink_retries_total"), 0)
+                self.afresh()
+
+    def test_a_row_that_is_refused_beside_others(self):
+        stub = self.far(4)
+        stub.refused = b'"odd"'
+        self.publish(self.COUNT // 2)
+        self.say("d", "odd", 1)
+        self.publish(self.COUNT // 2, "--prefix", "after")
+        stub.open.set()
+        self.drained()
+        self.assertGreaterEqual(stub.most, 3)
+        self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 1)
+        self.assertIn("not this", self.command("dlq", "ls").stdout)
+        odd = self.COUNT // 2 + 1
+        self.assertEqual(sorted(stub.numbers()), [number for number in range(1, self.COUNT + 2) if number != odd])
+
+    def test_one_that_is_cut_in_the_middle_of_an_answer(self):
+        stub = self.far(4)
+        stub.halve = True
+        self.publish(self.COUNT)
+        stub.open.set()
+        self.drained()
+        numbers = stub.numbers()
+        self.assertEqual(sorted(set(numbers)), list(range(1, self.COUNT + 1)))
+        doubled = sorted(number for number in set(numbers) if numbers.count(number) > 1)
+        self.assertEqual(doubled, sorted(stub.halved))  # it, and none of those beside it
+        self.assertEqual(self.metric("millrace_uplink_retries_total"), 1)
+        self.assertNotIn("records wait in the log", self.gateway_log())  # no outage
+
+    def test_kills(self):
+        """Nothing is missing; nothing comes again that was answered, with all before it, and settled a second before a kill."""
+        rng = random.Random(seed := int(os.environ.get("MILLRACE_SEED", time.time_ns() % 1_000_000)))
+        stub = self.far(4, delay=0.2)
+        stub.open.set()
+        gateway, publisher, sure, kills = self.processes[-1], self.pouring(), [], int(os.environ.get("MILLRACE_KILLS", "6"))
+        for _ in range(kills):
+            time.sleep(rng.uniform(1.5, 3))  # the random moment is the point
+            gateway.stop(signal.SIGKILL)
+            killed = time.monotonic()
+            sure.append((killed, stub.answered_before(killed - 1)))
+            gateway = self.gateway(self.folder / "millrace.toml")
+        answer = self.poured(publisher)
+        self.drained(120)
+        self.assertGreaterEqual(stub.most, 3)
+        found, doubled = self.accounted(answer["through"], stub.readings())
+        for killed, through in sure:
+            # What was on its way when it was killed may still be judged in the next moment.
+            again = [record["sequence"] for when, record in stub.records if when > killed + 2 * stub.delay + 0.1 and record["sequence"] <= through]
+            self.assertEqual(again, [], f"settled through {through}")
+        print(f"   connections: {kills} kills (seed {seed}): {answer['acknowledged']} acknowledged, {found} there, 0 missing, {doubled} doubled", file=sys.stderr)
+
+
 class Throttling(north.HttpStub):
     """Before a real one: hands on some of the records of each PutRecords, and says of the others what Kinesis says when a shard is full;
     every sixth answer it keeps to itself after all was stored."""

@@ -89,6 +89,41 @@ TEST_CASE("config: what a request's own heads are is no login, and a region is l
   CHECK(with(s3 + "\"eu-central-1\"\n").find("region") == std::string::npos);
 }
 
+TEST_CASE("config: several connections of an HTTPS uplink, where its dialect promises no order") {
+  const auto with = [](const std::string& more) {
+    return errors_of("[[uplinks.https]]\nname = \"u\"\nservers = [\"https://h\"]\n" + more);
+  };
+  const std::string several = "connections = 8\n";
+  const std::string pubsub =
+      "dialect = \"pubsub\"\nproject = \"p\"\ntopic = \"t\"\ncredentials_file = \"/k\"\n";
+  const std::string eventhubs = "dialect = \"eventhubs\"\nhub = \"h\"\nconnection_string_file = \"/k\"\n";
+  const std::string region = "credentials_file = \"/k\"\nregion = \"r\"\n";
+  for (const std::string& free :
+       {std::string("dialect = \"generic\"\n"), std::string("dialect = \"influxdb\"\ndatabase = \"d\"\n"),
+        std::string("dialect = \"clickhouse\"\ntable = \"t\"\n"), "dialect = \"s3\"\n" + region,
+        pubsub + "ordering_key = \"\"\n", eventhubs + "key = \"\"\n"}) {
+    CAPTURE(free);
+    CHECK(with(free + several).find("connections") == std::string::npos);
+  }
+  const std::pair<std::string, const char*> in_order[] = {
+      {pubsub, "ordering_key = \"\" gives that up"},
+      {pubsub + "ordering_key = \"{lane}\"\n", "ordering_key = \"\" gives that up"},
+      {pubsub + "format = \"batch\"\n", "ordering_key = \"\" gives that up"},
+      {eventhubs, "key = \"\" gives that up"},
+      {"dialect = \"kinesis\"\nstream = \"s\"\n" + region, "one partition key (\"key\")"},
+      {"dialect = \"remote_write\"\n", "the samples of a series in their order"}};
+  for (const auto& [dialect, words] : in_order) {
+    CAPTURE(dialect);
+    CHECK(with(dialect).find("connections") == std::string::npos);
+    CHECK(with(dialect + "connections = 1\n").find("connections") == std::string::npos);
+    const std::string errors = with(dialect + several);
+    CHECK(errors.find("\"connections\" can be 1 only: the dialect \"") != std::string::npos);
+    CHECK(errors.find(words) != std::string::npos);
+  }
+  for (const char* number : {"0", "9", "-1"})
+    CHECK(with(text("connections = ", number, "\n")).find("\"connections\"") != std::string::npos);
+}
+
 TEST_CASE("config: defaults fill what the file leaves out") {
   const LoadedConfig loaded = load_config(minimal, "m.toml");
   CHECK(format_errors("m.toml", loaded.errors) == "");

@@ -120,6 +120,41 @@ TEST_CASE("http connection: a proxy that refuses is told once, and may say what 
   CHECK(left);  // though the connection's owner has not given it up
 }
 
+TEST_CASE(
+    "http connection: an end that meets a first request may have crossed it only where the connection had rested") {
+  for (const bool rested : {false, true}) {
+    CAPTURE(rested);
+    UvLoop loop;
+    std::unique_ptr<Stream> served;
+    auto listener = loop.listen("127.0.0.1:0", [&](std::unique_ptr<Stream> accepted) {
+      served = std::move(accepted);
+      served->read([&](BytesView) { served.reset(); });
+    });
+    REQUIRE(listener.ok());
+    std::optional<HttpAnswered> answered;
+    std::unique_ptr<HttpConnection> connection;
+    std::unique_ptr<Timer> resting;
+    connection = std::make_unique<HttpConnection>(
+        loop, parse_http_url(text("http://127.0.0.1:", listener.value()->port())).value(), nullptr,
+        HttpConnection::Options{},
+        [&](const Status& status) {
+          REQUIRE(status.ok());
+          resting = loop.after(rested ? 1200ms : 0ms, [&] {
+            connection->ask({}, [&](HttpAnswered got) {
+              answered = std::move(got);
+              loop.stop();
+            });
+          });
+        },
+        [] {});
+    const auto limit = loop.after(5s, [&] { loop.stop(); });
+    loop.run();
+    REQUIRE(answered.has_value());
+    CHECK(answered->hung_up);
+    CHECK(answered->stale == rested);
+  }
+}
+
 TEST_CASE("http client: addresses as people write them") {
   CHECK(parse_http_url("https://registry.example").value().where.port == 443);
   CHECK(parse_http_url("http://[::1]:8081/a/b/").value().path == "/a/b");

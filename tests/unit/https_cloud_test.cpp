@@ -286,13 +286,31 @@ TEST_CASE(
   CHECK(fourth != third);
   // Their clock is far from ours, so what was signed had the wrong time; told twice, it is no news.
   const HttpReply theirs = reply(401, "", {{"date", "Tue, 01 Dec 2026 00:00:00 GMT"}});
+  const std::uint64_t before = login.generation();
   CHECK(login.learn_clock(theirs, wall));
+  CHECK(login.generation() != before);  // what was signed before that is refused for a clock that is mended
+  const std::uint64_t mended = login.generation();
   CHECK_FALSE(login.learn_clock(theirs, wall));
+  CHECK(login.generation() == mended);
   CHECK(token() != fourth);
   CHECK(login.moment(*made, wall, now).value().wall.us / 60'000'000 == 1'796'083'200 / 60);
   write("{}");
   CHECK(login.moment(*made, wall, now).status().detail().starts_with("credentials_file: "));
   ::unlink(file.c_str());
+}
+
+TEST_CASE("https login: other keys of a role are another generation, the same ones are not") {
+  HttpsUplinkConfig config;
+  config.dialect = choose(built_dialects(), "kinesis");
+  HttpsLogin login(config);
+  const std::uint64_t none = login.generation();
+  login.take_role("[default]\n");
+  const std::uint64_t first = login.generation();
+  CHECK(first != none);
+  login.take_role("[default]\n");
+  CHECK(login.generation() == first);
+  login.take_role("");  // the far side did not take them
+  CHECK(login.generation() != first);
 }
 
 TEST_CASE("https: check says what a login, a signature or a token lacks, before anything is asked") {

@@ -373,7 +373,8 @@ TEST_CASE("https: a share of the link, a tenth of a second at once and no more o
   CHECK(none.take(1 << 30, now) == 1 << 30);
   CHECK(none.time_of(1 << 30) == 0s);
   CHECK(rate.time_of(64'000) == 1s);
-  CHECK(rate.take(1 << 20, now) == 6400);  // a pause saves nothing up
+  CHECK(UploadRate(64'000, 4).time_of(64'000) == 4s);  // with three others that send as much
+  CHECK(rate.take(1 << 20, now) == 6400);              // a pause saves nothing up
   CHECK(rate.take(1 << 20, now) == 0);
   std::size_t sent = 0;
   for (int i = 0; i < 1000; ++i) {

@@ -9,6 +9,7 @@
 #include "drivers/mqtt_endpoint/lobby.h"
 #include "ingest/connection_shares.h"
 #include "sim/world/sim_loop.h"
+#include "uplink/https/https_config.h"
 
 namespace lobby_test {
 using namespace millrace;
@@ -254,6 +255,10 @@ TEST_CASE("descriptors: what a gateway needs itself grows with what it has, and 
   add(config.inputs, built_kinds().inputs, "mqtt", 2);
   add(config.uplinks, built_kinds().uplinks, "mqtt", 2);
   add(config.uplinks, built_kinds().uplinks, "kafka", 1);
+  add(config.uplinks, built_kinds().uplinks, "https", 2);
+  const std::size_t of_one_connection = own_descriptors(config);
+  static_cast<HttpsUplinkConfig*>(config.uplinks.back().values.get())->window = 8;
+  CHECK(own_descriptors(config) >= of_one_connection + 7);
   CHECK(own_descriptors(config) > bare + 100);
   CHECK(device_descriptors(config) == 8000);
   CHECK(devices_within(config, 1024) == 1024 - own_descriptors(config));

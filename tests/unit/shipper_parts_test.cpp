@@ -136,6 +136,58 @@ TEST_CASE(
   CHECK(bench.batching.flights_max(bench.limits, false) <= 2);
 }
 
+TEST_CASE(
+    "batching: answers that come together by ways that share a link are no fast link, each took what it took") {
+  Bench together, apart;
+  apart.limits.apart = true;
+  for (Bench* bench : {&together, &apart}) {
+    // The link needs 8 s for four batches of 4 KiB, however they share it.
+    for (int i = 0; i < 20; ++i) {
+      const Instant sent = bench->now;
+      bench->now = sent + 8s;
+      for (int way = 0; way < 4; ++way) {
+        Flight was = bench->flight();
+        was.sent = sent;
+        was.bytes = 4 << 10;
+        bench->batching.on_back(was, {}, bench->limits, bench->now);
+      }
+    }
+  }
+  const auto first_batch = [](Bench& bench) {
+    Run run = run_of({piece(1, 10, 4 << 10), piece(11, 10, 4 << 10), piece(21, 10, 4 << 10)});
+    Flight flight = bench.flight();
+    return bench.batching.fill(run, run.pieces.begin(), bench.limits, flight).rows.size();
+  };
+  CHECK(first_batch(apart) == 1);
+  CHECK(first_batch(together) == 3);  // there they would have come one after the other
+}
+
+TEST_CASE(
+    "batching: what was on its way beside one that got no answer, and got none either, is no more news") {
+  Bench bench;
+  bench.limits.apart = true;
+  for (std::size_t bytes = 1 << 10; bytes <= 512 << 10; bytes *= 2) bench.back(bytes, 10ms);
+  const Instant sent = bench.now;
+  const auto late = [&](Instant since) {
+    Flight was = bench.flight();
+    was.sent = since;
+    was.bytes = 256 << 10;
+    Outcome outcome;
+    outcome.late = true;
+    outcome.verdict = Verdict::retryable;
+    bench.batching.on_back(was, outcome, bench.limits, bench.now);
+    Run run = run_of({piece(1, 100, 20 << 10), piece(101, 100, 20 << 10), piece(201, 100, 20 << 10),
+                      piece(301, 100, 20 << 10)});
+    Flight flight = bench.flight();
+    return bench.batching.fill(run, run.pieces.begin(), bench.limits, flight).rows.size();
+  };
+  bench.now = sent + 30s;
+  CHECK(late(sent) == 3);  // a quarter of it
+  bench.now = bench.now + 10ms;
+  CHECK(late(sent) == 3);
+  CHECK(late(bench.now) == 1);  // the smaller one is late, too
+}
+
 TEST_CASE("batching: a batch takes what fits, live rows and backlog never in one, and its rows fly") {
   Bench bench;
   for (std::size_t bytes = 1 << 10; bytes <= 512 << 10; bytes *= 2) bench.back(bytes, 10ms);

@@ -155,6 +155,39 @@ TEST_CASE_FIXTURE(Trials, "suspicion: rows that are cut anew at each try are one
 
 TEST_CASE_FIXTURE(
     Trials,
+    "suspicion: where each batch goes a way of its own, what is lost there says nothing of the others, for or against") {
+  const auto lose = [&](const Suspicion::Part& row) {
+    return suspicion.on_doubt({row}, {100ms, false, false, false, true}, now);
+  };
+  const auto one = part(10, 19, 900), other = part(20, 29, 900), third = part(30, 39, 900);
+  // Two that are hung up on by turns are each in a row of its own losses; what is lost in another way, too.
+  CHECK(lose(one) == Finding::nothing);
+  CHECK(lose(other) == Finding::nothing);
+  suspicion.on_lost({third}, false, true);
+  CHECK(lose(one) == Finding::nothing);
+  CHECK(lose(other) == Finding::nothing);
+  CHECK_FALSE(suspicion.alone());
+  // One that is lost in another way is not in a row any more; nor is one that passes.
+  suspicion.on_lost({other}, false, true);
+  CHECK(lose(other) == Finding::nothing);
+  CHECK_FALSE(suspicion.alone());
+  SUBCASE("lost") {
+    CHECK(lose(one) == Finding::nothing);
+    CHECK(suspicion.alone());
+    CHECK(lose(one) == Finding::split);
+  }
+  SUBCASE("passed") {
+    suspicion.on_passed(one, now);
+    CHECK(lose(one) == Finding::nothing);
+    CHECK(lose(other) == Finding::nothing);
+    CHECK_FALSE(suspicion.alone());
+    CHECK(lose(other) == Finding::nothing);
+    CHECK(suspicion.alone());
+  }
+}
+
+TEST_CASE_FIXTURE(
+    Trials,
     "suspicion: what is known to be too large is not tried while that is fresh; what passes ends it") {
   hang_up({part(1, 1, 3000)}, true);
   suspicion.on_passed(part(2, 2, 100), now);

@@ -116,6 +116,10 @@ struct DialectKind : ChoiceKind {
   const char* secret_key = "";
   const AwsAccess* (*access)(const void* values) = nullptr;  // whose secret may be a role's (aws_role.h)
   const char* token_scheme = "Bearer";                       // of the Authorization header, before a token
+  // Why its requests must come one after the other, as they are configured: what it promises of their order,
+  // in words that go on after its name, with the key that gives it up if there is one. Null: nothing is
+  // promised, and an uplink may have several connections.
+  const char* (*in_order)(const void* values) = nullptr;
   bool packs = false;  // its servers read bodies that are packed (net/content_coding.h)
   // What it passes over by nature, in words; empty: nothing.
   const char* passes_over = "";

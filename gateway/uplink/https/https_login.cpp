@@ -40,7 +40,15 @@ bool HttpsLogin::learn_clock(const HttpReply& reply, WallTime ours) {
   const Duration changed = skew_ > before ? skew_ - before : before - skew_;
   if (changed < skew_least) return false;
   renew();
-  return kind_.secret != nullptr;
+  if (!kind_.secret) return false;
+  ++generation_;
+  return true;
+}
+
+void HttpsLogin::take_role(const std::string& keys) {
+  if (keys == role_) return;
+  role_ = keys;
+  ++generation_;
 }
 
 }  // namespace millrace

@@ -26,19 +26,23 @@ class HttpsLogin {
   Result<std::optional<Proxy>> proxy() const { return proxy_of(config_); }
   // What a request is made with. `ours`: our wall clock, which may never have been set.
   Result<DialectMoment> moment(const Dialect& dialect, WallTime ours, Instant now);
+  // Another number each time when what requests are signed by is another: the clock, or a role's keys. Who is
+  // refused and was signed by an older one is refused for what is mended.
+  std::uint64_t generation() const { return generation_; }
   // Signatures are judged by the server's clock. True: this answer showed that what it answers was signed by
   // a wrong one.
   bool learn_clock(const HttpReply& reply, WallTime ours);
   // The far side did not take what was made.
   void renew() { token_.value.clear(); }
-  // Instead of the dialect's secret: the keys of a role.
-  void take_role(std::string keys) { role_ = std::move(keys); }
+  // Instead of the dialect's secret: the keys of a role; empty while there are none that are good.
+  void take_role(const std::string& keys);
 
  private:
   const HttpsUplinkConfig& config_;
   const DialectKind& kind_;
   Duration skew_{0};  // of our wall clock, where the server's says something quite different
   std::string role_;
+  std::uint64_t generation_ = 0;
   DialectToken token_;
   std::uint64_t token_of_ = 0;  // the secret it was made with
   Instant token_until_;

@@ -16,6 +16,10 @@ using namespace std::chrono_literals;
 using C = HttpsUplinkConfig;
 using K = KeysOf<C>;
 
+constexpr std::int64_t connections_max = 8;
+// its socket, and its reader of the log
+constexpr std::size_t of_one = 10 + lookup_descriptors, of_another = 1 + lookup_descriptors;
+
 constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"history\""),
     K::key<&C::servers>("servers", "Of one sort; the next one when one does not answer")
@@ -30,6 +34,11 @@ constexpr Key keys[] = {
                              "Without a byte that moves, and once more for the answer; four times that for "
                              "all of a request")
         .within(send_timeout_min, 10min),
+    K::key<&C::window>(
+        "connections",
+        "So many batches of readings are on their way at a time, each on a connection of its own: the order "
+        "in which they arrive is given up, that of alarms and of windows is kept")
+        .within(1, connections_max),
     K::base<HttpAccess>(http_access_shape),
     K::size<&C::upload_max>("upload_max", "Bytes of requests a second; 0: no limit").within(0, 1 << 30),
     K::include<&C::tls>(tls_shape),
@@ -53,6 +62,11 @@ void settle(Section& section, C& c) {
   if (const DialectKind& kind = kind_of(c.dialect); kind.secret && c.logins() > 0)
     section.error("token_file",
                   text("the dialect \"", kind.name, "\" signs its requests: ", kind.secret_key));
+  if (const auto in_order = kind_of(c.dialect).in_order; in_order && c.window > 1) {
+    if (const char* why = in_order(c.dialect.values.get()))
+      section.error("connections",
+                    text("\"connections\" can be 1 only: the dialect \"", c.dialect.kind->name, "\" ", why));
+  }
   if (c.compression != "none" && !kind_of(c.dialect).packs)
     section.error("compression",
                   text("the dialect \"", c.dialect.kind->name,
@@ -103,13 +117,16 @@ double link_bytes(const C& c, const LinkLoad& load) {
   return c.usually_sends_raw() ? load.batches * (load.batch_bytes * text_factor + request_overhead) : 0;
 }
 
+std::size_t more_descriptors(const C& c) { return (c.window - 1) * of_another; }
+
 constexpr UplinkKind make_kind() {
   UplinkKind kind = kind_of<UplinkKind, C>(
       "https",
       "Servers that take records by HTTP: InfluxDB, ClickHouse, Prometheus, Kinesis, Pub/Sub, Event Hubs, S3, your own",
       shape);
   kind.complete = typed<complete>;
-  kind.descriptors = 10 + lookup_descriptors;  // its socket, and its reader of the log
+  kind.descriptors = of_one;
+  kind.more_descriptors = typed<more_descriptors>;
   kind.plan = typed<plan_of>;
   kind.try_online = typed<try_online>;
   kind.link_bytes = typed<link_bytes>;

@@ -150,10 +150,19 @@ class EventHubs final : public Dialect {
   const NameTemplate key_;
 };
 
+constexpr DialectKind make_kind() {
+  DialectKind kind = signing_dialect_kind<C, EventHubs, &C::connection>("eventhubs", "Azure Event Hubs",
+                                                                        shape, "connection_string_file");
+  kind.in_order = [](const void* values) -> const char* {
+    if (static_cast<const C*>(values)->key.empty()) return nullptr;
+    return "keeps the order of what has one partition \"key\"; key = \"\" gives that up";
+  };
+  return kind;
+}
+
 }  // namespace
 
 extern const DialectKind eventhubs_dialect_kind;
-const DialectKind eventhubs_dialect_kind = signing_dialect_kind<C, EventHubs, &C::connection>(
-    "eventhubs", "Azure Event Hubs", shape, "connection_string_file");
+const DialectKind eventhubs_dialect_kind = make_kind();
 
 }  // namespace millrace

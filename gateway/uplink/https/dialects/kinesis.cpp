@@ -235,10 +235,15 @@ class Kinesis final : public Dialect {
   const NameTemplate key_;
 };
 
+constexpr DialectKind make_kind() {
+  DialectKind kind = aws_dialect_kind<C, Kinesis>("kinesis", "Amazon Kinesis Data Streams", shape);
+  kind.in_order = [](const void*) { return "keeps the order of what has one partition key (\"key\")"; };
+  return kind;
+}
+
 }  // namespace
 
 extern const DialectKind kinesis_dialect_kind;
-const DialectKind kinesis_dialect_kind =
-    aws_dialect_kind<C, Kinesis>("kinesis", "Amazon Kinesis Data Streams", shape);
+const DialectKind kinesis_dialect_kind = make_kind();
 
 }  // namespace millrace

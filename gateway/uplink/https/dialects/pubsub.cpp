@@ -181,10 +181,19 @@ class Pubsub final : public Dialect {
   const NameTemplate key_;
 };
 
+constexpr DialectKind make_kind() {
+  DialectKind kind = signing_dialect_kind<C, Pubsub, &C::credentials>("pubsub", "Google Cloud Pub/Sub", shape,
+                                                                      "credentials_file");
+  kind.in_order = [](const void* values) -> const char* {
+    if (static_cast<const C*>(values)->ordering_key.empty()) return nullptr;
+    return "keeps the order of what has one ordering_key; ordering_key = \"\" gives that up";
+  };
+  return kind;
+}
+
 }  // namespace
 
 extern const DialectKind pubsub_dialect_kind;
-const DialectKind pubsub_dialect_kind = signing_dialect_kind<C, Pubsub, &C::credentials>(
-    "pubsub", "Google Cloud Pub/Sub", shape, "credentials_file");
+const DialectKind pubsub_dialect_kind = make_kind();
 
 }  // namespace millrace

@@ -236,6 +236,9 @@ class RemoteWrite final : public Dialect {
 constexpr DialectKind make_kind() {
   DialectKind kind = dialect_kind<C, RemoteWrite>(
       "remote_write", "Prometheus' remote write: Prometheus, VictoriaMetrics, Mimir", shape);
+  kind.in_order = [](const void*) {
+    return "sends the samples of a series in their order: a server refuses one that is older than what it has";
+  };
   kind.passes_over = "texts, bytes, and the gateway's own events (health, inventory, devices)";
   return kind;
 }
