@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -505,6 +506,32 @@ class Reloads(ReloadSite):
         self.reload(gateway)
         wait_for(lambda: "is ready" in gateway.text() or gateway.process.poll() is not None, "it has started")
         wait_for(lambda: [i["name"] for i in self.status()["inputs"]] == ["devices", "more"], "the second input is there")
+
+    def early(self, *signals):
+        """A start whose first instruction has the signals waiting, and whose stderr nobody reads."""
+        def hold():
+            signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+            for one in signals:
+                os.kill(os.getpid(), one)
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = subprocess.Popen([BUILD / "millrace", "run", "-c", self.folder / "millrace.toml"], stderr=writer, preexec_fn=hold)
+        os.close(writer)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_signals_that_come_with_the_start_do_what_they_do_later(self):
+        port = free_port()
+        self.write(self.endpoint("devices", port), self.uplink("central", free_port()))
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            self.assertEqual(self.early(stop).wait(10), 0, "it ends in good order")
+            self.assertEqual(self.early(signal.SIGHUP, stop).wait(10), 0)
+        process = self.early(signal.SIGHUP)
+        wait_for(lambda: process.poll() is not None or self.http("/readyz") is not None, "it starts, though nobody reads its warnings")
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(15), 0)
 
     def test_an_uplink_that_left_with_a_backlog_is_told_and_counted(self):
         port, nowhere = free_port(), free_port()
