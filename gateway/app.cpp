@@ -162,7 +162,7 @@ void App::make_parts() {
   }
   certificates_ = std::make_unique<CertificateWatch>(metrics_);
   absent_ = std::make_unique<AbsentUplinks>(loop_, storage_.log(), storage_.leftovers(), *uplinks_, *age_,
-                                            config_.log.forget_after);
+                                            config_.log.forget_after, config_.log.path);
   keepers_ = make_keepers(south_parts(), config_.log.forget_after);
   want();
   report_ = std::make_unique<SelfReport>(SelfReport::Sources{

@@ -563,12 +563,18 @@ class Reloads(ReloadSite):
         self.reload(gateway)
         wait_for(lambda: self.metric("millrace_uplink_backlog_records", 'uplink="old"') >= absent["records"], "its records are its own again")
         self.assertEqual(self.metric("millrace_absent_uplink_records", 'uplink="old"'), 0)
-        # Gone for good.
+        # Gone for good, and its files with it; who is there or only absent keeps his.
+        kept = ["schema-id-new", "sparkplug-stays.metrics", "sparkplug-old.text"]
+        lost = ["schema-id-old", "sparkplug-old.bdseq", "sparkplug-old.metrics", "sparkplug-older.metrics"]
+        for name in kept + lost:
+            (self.folder / "log" / name).write_text("x")
         self.write(self.endpoint("devices", port), self.uplink("stays", nowhere))
         self.reload(gateway)
         wait_for(lambda: [a["name"] for a in self.status()["absent_uplinks"]] == ["new", "old"], "both are absent")
         self.assertEqual(self.command("uplink", "forget", "old").returncode, 0)
         self.assertEqual([a["name"] for a in self.status()["absent_uplinks"]], ["new"])
+        self.assertEqual(self.command("uplink", "forget", "older").returncode, 0)  # which has files alone
+        self.assertEqual([(self.folder / "log" / name).exists() for name in kept + lost], [True] * len(kept) + [False] * len(lost))
         self.assertNotIn('uplink="old"', self.http("/metrics"))
 
 

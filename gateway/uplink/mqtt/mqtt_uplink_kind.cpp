@@ -181,12 +181,18 @@ double link_bytes(const MqttUplinkConfig& c, const LinkLoad& load) {
   return load.batches * (load.batch_bytes + message_overhead);
 }
 
+std::string_view keeps(std::string_view file) {
+  const std::string_view name = name_between(sparkplug_files, file, sparkplug_names);
+  return name.empty() ? name_between(sparkplug_files, file, sparkplug_number) : name;
+}
+
 constexpr UplinkKind make_kind() {
   UplinkKind kind = kind_of<UplinkKind, C>("mqtt", "A broker that takes batches", shape);
   kind.complete = typed<complete>;
   kind.descriptors = 10 + lookup_descriptors;  // its socket, and its reader of the log
   kind.first = true;
   kind.plan = typed<plan_of>;
+  kind.keeps = keeps;
   kind.try_online = typed<try_online>;
   kind.link_bytes = typed<link_bytes>;
   return kind;
