@@ -30,6 +30,7 @@ bool AbsentUplinks::forget_due() {
   for (const auto& leftover : leftovers_) {
     for (std::string& name : leftover->absent_uplinks()) absent.insert(std::move(name));
   }
+  for (const std::string& name : files_.left(uplinks_.names())) absent.insert(name);
   // Without windows in the configuration nobody feeds on what their cursor would hold back, and a name with @
   // is shown to nobody who could give it up: it goes at once, and what it had not read is no loss.
   if (absent.erase(WindowConsumer::name) > 0) log_.forget(WindowConsumer::name);
@@ -44,6 +45,7 @@ bool AbsentUplinks::forget_due() {
 void AbsentUplinks::forget(const std::string& uplink) {
   log_.forget(uplink);
   for (const auto& leftover : leftovers_) leftover->forget(uplink);
+  if (!uplinks_.contains(uplink)) files_.remove(uplink);
   ages_.forgotten(uplink);
 }
 

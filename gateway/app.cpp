@@ -1,9 +1,11 @@
 #include "app.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <initializer_list>
 
 #include "base/descriptors.h"
 #include "base/logger.h"
@@ -26,6 +28,13 @@ bool somebody_takes_raw(const std::vector<UplinkPlan>& uplinks) {
   });
 }
 
+void mask_signals(int how, std::initializer_list<int> signals) {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : signals) ::sigaddset(&set, signal);
+  ::pthread_sigmask(how, &set, nullptr);
+}
+
 }  // namespace
 
 App::App(Config config, std::string config_path)
@@ -38,20 +47,24 @@ App::~App() = default;
 
 // ---- start, in the order data flows
 
-void hold_reloads(bool hold) {
-  sigset_t hangup;
-  ::sigemptyset(&hangup);
-  ::sigaddset(&hangup, SIGHUP);
-  ::pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &hangup, nullptr);
+void await_signals() {
+  ::signal(SIGPIPE, SIG_IGN);
+  mask_signals(SIG_BLOCK, {SIGHUP});
+  struct sigaction at_once {};
+  at_once.sa_handler = [](int) { ::_exit(exit_ok); };
+  ::sigaction(SIGTERM, &at_once, nullptr);
+  ::sigaction(SIGINT, &at_once, nullptr);
+  mask_signals(SIG_UNBLOCK, {SIGTERM, SIGINT});
 }
 
 int App::run() {
-  ::signal(SIGPIPE, SIG_IGN);
   loop_.on_signal(SIGHUP, [this] { (void)reload(); });  // it has logged what was wrong
-  hold_reloads(false);
+  mask_signals(SIG_UNBLOCK, {SIGHUP});
   descriptor_limit_ = raise_descriptor_limit();
   share_descriptors();
   if (const int code = storage_.open(config_, loop_, clock_); code != exit_ok) return code;
+  loop_.on_signal(SIGTERM, [this] { begin_stop(); });
+  loop_.on_signal(SIGINT, [this] { begin_stop(); });
   clock_.begin(storage_.log(), config_.gateway.clock, config_.gateway.clock_wait, boot_id());
 
   make_pipeline();
@@ -64,8 +77,6 @@ int App::run() {
     });
   });
   make_faces();
-  loop_.on_signal(SIGTERM, [this] { begin_stop(); });
-  loop_.on_signal(SIGINT, [this] { begin_stop(); });
   clock_.judge();
   pipeline_->start([this] { started(); });
   loop_.run();
@@ -151,7 +162,7 @@ void App::make_parts() {
   }
   certificates_ = std::make_unique<CertificateWatch>(metrics_);
   absent_ = std::make_unique<AbsentUplinks>(loop_, storage_.log(), storage_.leftovers(), *uplinks_, *age_,
-                                            config_.log.forget_after);
+                                            config_.log.forget_after, config_.log.path);
   keepers_ = make_keepers(south_parts(), config_.log.forget_after);
   want();
   report_ = std::make_unique<SelfReport>(SelfReport::Sources{
@@ -221,6 +232,7 @@ void App::look_at_leftovers() {
 }
 
 void App::started() {
+  if (shutdown_.begun()) return;
   ready_ = true;
   go_on();
   look_after();

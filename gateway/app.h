@@ -28,9 +28,10 @@
 
 namespace millrace {
 
-// Before the configuration is read: a SIGHUP waits for App::run(), which reads it again, instead of ending
-// the process.
-void hold_reloads(bool hold);
+// Before the configuration is read: a SIGHUP waits for App::run(), which reads it again; SIGTERM and SIGINT
+// end the process with 0 until App::run() has a log to close, whatever the parent had them do (in a container
+// the first process has no default for them); a reader of stderr that is gone ends nothing.
+void await_signals();
 
 class App {
  public:

@@ -145,7 +145,9 @@ void Leftover::retire(Log& log, std::function<void()> removed) {
   carry_letters(log, carried_through(log) + 1, std::move(removed));
 }
 
-// Moves with the letters: a process that ends between them and the folder's removal carries none twice.
+// Moves with the letters: a process that ends between them and the folder's removal carries none twice. A
+// backup that was made in between does when it is used: a copy has another epoch, and nobody can know what of
+// it the gateway has. Twice is better than never.
 std::string Leftover::carried_name() const { return text("leftover/", log_->epoch()); }
 
 Sequence Leftover::carried_through(const Log& log) const {

@@ -52,6 +52,7 @@ constexpr Key keys[] = {
     K::key<&C::username>("username", "").like("\"millrace\""),
     K::key<&C::password>("password_file", "").like("\"/etc/millrace/plant.password\""),
     K::include<&C::tls>(tls_shape),
+    K::include<&C::tls>(alpn_shape),
     K::tables<&C::routes>("routes", topic_route_shape, "").said_first(),
 };
 

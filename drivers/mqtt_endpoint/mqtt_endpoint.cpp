@@ -111,6 +111,10 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
       denied_(metrics.counter("millrace_endpoint_denied_total",
                               "Messages to topics their publisher may not publish to",
                               {{"input", config_.name}})),
+      events_left_out_(metrics.counter("millrace_endpoint_events_left_out_total",
+                                       "Comings and goings beyond a client's share of events: told by the "
+                                       "number with his next one",
+                                       {{"input", config_.name}})),
       too_large_(metrics.counter("millrace_endpoint_too_large_total",
                                  "Messages larger than packet_max, of which the dead lane has the head",
                                  {{"input", config_.name}})),
@@ -231,6 +235,7 @@ void MqttEndpoint::stop(std::function<void()> done) {
     if (link->open_once) leave(*link);
   }
   publish_wills(wills_.take_unkept());  // the others wait in the log
+  tell_comings(comings_.take_all());
   waiting_.clear();
   // What sessions have stored is durable for whoever serves these devices next.
   if (take_offered()) ticket_ = intake_.commit(std::nullopt);
@@ -489,11 +494,11 @@ void MqttEndpoint::gone(Link& link) {
     }
   }
   if (!link.open_once) return;
-  if (leave(link) && config_.liveness) {  // else it was taken over: still connected
-    report(link.publisher(), "connected", false,
-           {{"reason", !ending.ended        ? "the connection was lost"
-                       : ending.why.empty() ? "it took its leave"
-                                            : ending.why}});
+  if (leave(link)) {  // else it was taken over: still connected
+    note_coming(link, false,
+                {{"reason", !ending.ended        ? "the connection was lost"
+                            : ending.why.empty() ? "it took its leave"
+                                                 : ending.why}});
   }
   if (take_offered()) ticket_ = intake_.commit(std::nullopt);
 }
@@ -657,11 +662,12 @@ void MqttEndpoint::sweep() {
     }
   }
   look_at_the_away(now);
+  tell_comings(comings_.take_due(now));
   if (take_offered()) ticket_ = intake_.commit(std::nullopt);
   sessions_kept_.set(static_cast<double>(sessions_.kept()));
   memory_bytes_.set(static_cast<double>(memory_ + wills_.bytes()));
   if (!links_.empty() || lobby_.strangers() > 0 || complaints_.pending() || sessions_.size() > 0 ||
-      !wills_.empty())
+      !wills_.empty() || comings_.pending())
     schedule_sweep();
 }
 
@@ -801,8 +807,7 @@ void MqttEndpoint::welcome(Link& link) {
   // It takes no answer that could be given: its session and its wills wait for one that does.
   if (!link.open()) {
     if (sessions_.leave(link.session_key, expiry_before, loop_.now())) offered_ = true;
-    if (takes_over && config_.liveness)
-      report(link.publisher(), "connected", false, {{"reason", "who took over takes no answer"}});
+    if (takes_over) note_coming(link, false, {{"reason", "who took over takes no answer"}});
     return;
   }
   link.open_once = true;
@@ -815,8 +820,7 @@ void MqttEndpoint::welcome(Link& link) {
   if (const auto* will = link.will(); will && will->delay_seconds > 0 && expiry > 0) {
     (void)wills_.keep({link.session_key, link.publisher(), {}, *will});
   }
-  if (config_.liveness)
-    report(link.publisher(), "connected", true, {{"address", link.stream->peer_address()}});
+  note_coming(link, true, {{"address", link.stream->peer_address()}});
 }
 
 void MqttEndpoint::forget(const std::string& key) {
@@ -906,6 +910,19 @@ void MqttEndpoint::redelivered(EndpointConnection&) {
 }
 
 // ---- events
+
+void MqttEndpoint::note_coming(const Link& link, bool connected, Tags tags) {
+  if (!config_.liveness) return;
+  tell_comings(comings_.take(link.session_key, {link.publisher(), connected, std::move(tags)}, loop_.now()));
+}
+
+void MqttEndpoint::tell_comings(std::vector<Comings::Event> events) {
+  for (Comings::Event& event : events) {
+    if (event.left_out > 0) event.tags.emplace_back("left_out", text(event.left_out));
+    events_left_out_.add(event.left_out);
+    report(event.publisher, "connected", event.connected, std::move(event.tags));
+  }
+}
 
 void MqttEndpoint::report(const EndpointWills::Publisher& publisher, const char* metric, Value value,
                           Tags tags) {

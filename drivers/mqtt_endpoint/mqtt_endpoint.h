@@ -20,6 +20,7 @@
 #include "base/rng.h"
 #include "drivers/mqtt_endpoint/endpoint_config.h"
 #include "drivers/mqtt_endpoint/access.h"
+#include "drivers/mqtt_endpoint/comings.h"
 #include "drivers/mqtt_endpoint/complaints.h"
 #include "drivers/mqtt_endpoint/denials.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
@@ -107,6 +108,8 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   bool take_offered();
   void report(const EndpointWills::Publisher& publisher, const char* metric, Value value, Tags tags);
   void publish_will(const EndpointWills::Pending& will);
+  void note_coming(const Link& link, bool connected, Tags tags);
+  void tell_comings(std::vector<Comings::Event> events);
 
   Loop& loop_;
   Rng& rng_;
@@ -128,6 +131,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   std::unordered_map<Lobby::Guest, Link*> strangers_;  // let in, and not known yet
   Complaints complaints_;
   Denials denials_;
+  Comings comings_;
   RefusedDevices turned_away_;
   Instant sessions_told_;  // that there are too many
   std::uint64_t sessions_untold_ = 0;
@@ -156,6 +160,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   Counter& publishes_;
   Counter& redelivered_;
   Counter& denied_;
+  Counter& events_left_out_;
   Counter& too_large_;
   Gauge& memory_bytes_;
   Gauge& unreleased_;

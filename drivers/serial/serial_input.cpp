@@ -66,7 +66,8 @@ constexpr Key keys[] = {
     K::key<&C::ack_interval>(
         "ack_interval",
         "A frame is on the disk, and acknowledged, so soon: shorter for speed, longer for flash")
-        .within(1ms, 10s),
+        .within(1ms, 10s)
+        .only_with("acknowledge"),
     K::key<&C::request>("request",
                         "Sent every interval to a device that must be asked; \\r \\n \\xHH are such bytes")
         .like("'S\\r\\n'"),
@@ -266,8 +267,19 @@ void check_topics(const SerialInputConfig& c, LoadedConfig& loaded) {
   }
 }
 
-void check(const SerialInputConfig& c, const PartConfig&, LoadedConfig& loaded) {
+// Of frames that have their length from elsewhere.
+void check_frame_max(const SerialInputConfig& c, const PartConfig& part, LoadedConfig& loaded) {
+  if (!c.framing.kind || c.frame_max == C{}.frame_max || !make_framer(c.framing, c.frame_max)->knows_length())
+    return;
+  const char* key = part.places.contains("frame_max") ? "frame_max" : "line_max";
+  loaded.warnings.push_back(about_key(loaded, "input", c.name, key,
+                                      text("it does nothing: framing = \"", c.framing.kind->name,
+                                           "\" says itself how long a frame is, and such frames are taken")));
+}
+
+void check(const SerialInputConfig& c, const PartConfig& part, LoadedConfig& loaded) {
   check_meters(c, loaded);
+  check_frame_max(c, part, loaded);
   check_topics(c, loaded);
   for (std::size_t i = 0; i + 1 < c.routes.size(); ++i) {
     if (!c.routes[i].topic.empty()) continue;

@@ -148,13 +148,23 @@ std::string utf8_of_latin1(std::string_view text) {
   return out += text.substr(from);
 }
 
+namespace {
+
+// U+202A to U+202E embed and override a direction, U+2066 to U+2069 isolate one (Unicode 15, annex 9).
+bool splits_or_turns_lines(std::uint32_t code) {
+  return code == 0x2028 || code == 0x2029 || (code >= 0x202A && code <= 0x202E) ||
+         (code >= 0x2066 && code <= 0x2069);
+}
+
+}  // namespace
+
 std::string shown(std::string_view text, std::size_t max) {
   const std::string_view part = cut_utf8(text, max);
   std::string out;
   for (std::size_t at = 0; at < part.size();) {
     const Character c = character_at(part, at);
     const std::string_view bytes = part.substr(at, c.bytes);
-    if (!c.good || is_control(c.code) || c.code == 0x2028 || c.code == 0x2029) append_hex(out, bytes);
+    if (!c.good || is_control(c.code) || splits_or_turns_lines(c.code)) append_hex(out, bytes);
     else out += bytes;
     at += c.bytes;
   }

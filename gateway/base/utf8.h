@@ -41,7 +41,8 @@ std::string mended_utf8(std::string_view text);
 std::string utf8_of_latin1(std::string_view text);
 
 // Foreign text as it may stand in a line, a reason or an answer: at most `max` bytes of it and then "...",
-// with control characters, line separators and bytes that are no UTF-8 as \xNN. One line, always UTF-8.
+// with control characters, line separators, what turns the direction of the line and bytes that are no UTF-8
+// as \xNN. One line, always UTF-8, and what stands behind it stands as it was meant.
 std::string shown(std::string_view text, std::size_t max = 100);
 
 }  // namespace millrace

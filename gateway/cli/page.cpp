@@ -15,7 +15,36 @@ namespace {
 constexpr const char* codes[] = {"", "\033[1m", "\033[2m", "\033[32m", "\033[33m", "\033[1;31m"};
 constexpr std::string_view gap = "  ";
 
-bool continues(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+struct Characters {
+  char32_t first, last;
+};
+// Unicode 15: marks and format characters that stand on the character before them or nowhere; and what East
+// Asian Width (annex 11) calls wide, by blocks.
+constexpr Characters zero_width[] = {{0x0300, 0x036F}, {0x0483, 0x0489}, {0x0591, 0x05BD}, {0x0610, 0x061A},
+                                     {0x064B, 0x065F}, {0x0E31, 0x0E31}, {0x0E34, 0x0E3A}, {0x0E47, 0x0E4E},
+                                     {0x1AB0, 0x1AFF}, {0x1DC0, 0x1DFF}, {0x200B, 0x200F}, {0x2060, 0x2064},
+                                     {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}, {0xFE20, 0xFE2F}, {0xFEFF, 0xFEFF}};
+constexpr Characters double_width[] = {
+    {0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0xA4CF},  {0xA960, 0xA97F}, {0xAC00, 0xD7A3},
+    {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},   {0xFF00, 0xFF60},  {0xFFE0, 0xFFE6}, {0x1F300, 0x1F64F},
+    {0x1F680, 0x1F6FF}, {0x1F900, 0x1F9FF}, {0x20000, 0x3FFFD}};
+
+// The character at `at`, which moves behind it. What is printed is UTF-8; what is not is taken byte by byte.
+char32_t take_character(std::string_view words, std::size_t& at) {
+  const auto first = static_cast<unsigned char>(words[at++]);
+  if (first < 0xC0) return first;
+  char32_t code = first & (first >= 0xF0 ? 0x07 : first >= 0xE0 ? 0x0F : 0x1F);
+  for (; at < words.size() && (static_cast<unsigned char>(words[at]) & 0xC0) == 0x80; ++at)
+    code = code << 6 | (static_cast<unsigned char>(words[at]) & 0x3F);
+  return code;
+}
+
+std::size_t character_width(char32_t code) {
+  const auto has = [code](const Characters& part) { return code >= part.first && code <= part.last; };
+  if (code < 0x0300) return 1;
+  if (std::ranges::any_of(zero_width, has)) return 0;
+  return std::ranges::any_of(double_width, has) ? 2 : 1;
+}
 
 }  // namespace
 
@@ -31,16 +60,18 @@ std::string inked(std::string_view words, Ink ink, bool colour) {
 }
 
 std::size_t width_of(std::string_view words) {
-  return static_cast<std::size_t>(std::ranges::count_if(words, [](char byte) { return !continues(byte); }));
+  std::size_t width = 0;
+  for (std::size_t at = 0; at < words.size();) width += character_width(take_character(words, at));
+  return width;
 }
 
 std::string fitted(std::string_view words, std::size_t width) {
   if (width_of(words) <= width) return std::string(words);
   if (width == 0) return {};
   std::size_t end = 0;
-  for (std::size_t shown = 0; end < words.size() && shown < width - 1; ++shown) {
-    do ++end;
-    while (end < words.size() && continues(words[end]));
+  for (std::size_t at = 0, used = 0; at < words.size(); end = at) {
+    used += character_width(take_character(words, at));
+    if (used > width - 1) break;
   }
   return text(words.substr(0, end), "~");
 }
@@ -56,13 +87,13 @@ std::string PageTable::lines(std::size_t width, bool colour) const {
     std::size_t used = gap.size();
     for (std::size_t c = 0; c < row.size(); ++c) {
       const bool last = c + 1 == row.size();
-      const std::string shown =
-          last && width > 0 ? fitted(row[c].text, width - std::min(width, used)) : row[c].text;
-      const std::string pad(last && sides_[c] == 'l' ? 0 : widths[c] - std::min(widths[c], width_of(shown)),
-                            ' ');
+      const std::size_t room = width > 0 ? width - std::min(width, used) : std::string::npos;
+      const std::string shown = fitted(row[c].text, room);
+      const std::size_t column = std::min(widths[c], room);
+      const std::string pad(last && sides_[c] == 'l' ? 0 : column - std::min(column, width_of(shown)), ' ');
       line +=
           sides_[c] == 'r' ? pad + inked(shown, row[c].ink, colour) : inked(shown, row[c].ink, colour) + pad;
-      if (!last) line += gap;
+      if (!last && room > widths[c] + gap.size()) line += gap;
       used += widths[c] + gap.size();
     }
     while (!line.empty() && line.back() == ' ') line.pop_back();

@@ -16,9 +16,9 @@ bool wants_colour();
 // The text in this ink; as it is without `colour`.
 std::string inked(std::string_view text, Ink ink, bool colour);
 
-// What takes a column each on a terminal: characters of UTF-8, about.
+// How many columns of a terminal it takes: wide characters two, marks none.
 std::size_t width_of(std::string_view text);
-// At most `width` characters; what is cut ends in "~".
+// At most `width` columns; what is cut ends in "~".
 std::string fitted(std::string_view text, std::size_t width);
 
 struct Cell {
@@ -28,7 +28,7 @@ struct Cell {
 
 class PageTable {
  public:
-  // A letter a column: 'l' or 'r', where its text stands. The last one is cut where the width ends.
+  // A letter a column: 'l' or 'r', where its text stands. What is behind the width is cut.
   explicit PageTable(std::string_view sides) : sides_(sides) {}
   void add(std::vector<Cell> row) { rows_.push_back(std::move(row)); }
   bool empty() const { return rows_.empty(); }

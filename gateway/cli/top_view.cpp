@@ -12,7 +12,8 @@
 namespace millrace {
 namespace {
 
-constexpr std::size_t faults_shown = 3;
+constexpr std::size_t faults_shown = 3, rows_least = 8;
+constexpr std::size_t rows_small = 14;  // with fewer devices come first: no inputs, no gauges, and one fault
 
 class Screen {
  public:
@@ -32,8 +33,8 @@ class Screen {
     const std::size_t each =
         std::max<std::size_t>(1, (rows_ - std::min(rows_, screen_.lines.size()) - 4) / 5);
     uplinks(each);
-    inputs(each);
-    gauges();
+    if (rows_ >= rows_small) inputs(each);
+    if (rows_ >= rows_small) gauges();
     if (choice_.device.empty()) devices();
     else one_device();
     screen_.lines.resize(std::min(screen_.lines.size(), rows_ - 1));
@@ -68,7 +69,7 @@ class Screen {
   void faults() {
     std::size_t shown = 0;
     for (const DaemonAnswer& fault : status_["faults"].items()) {
-      if (shown++ == faults_shown) break;
+      if (shown++ == (rows_ < rows_small ? 1 : faults_shown)) break;
       put(text(fault["somebody_must_act"].truth() ? " ! " : " - ",
                span_words(fault["lasts_seconds"].number()), ": ", clean(fault["what"])));
     }
@@ -226,8 +227,10 @@ class Screen {
 
 TopScreen top_screen(const TopAnswers& answers, const TopChoice& choice, std::size_t rows,
                      std::size_t columns, bool colour) {
-  return Screen(answers, choice, std::max<std::size_t>(rows, 8), std::max<std::size_t>(columns, 20), colour)
-      .take();
+  TopScreen screen =
+      Screen(answers, choice, std::max(rows, rows_least), std::max<std::size_t>(columns, 1), colour).take();
+  screen.lines.resize(std::min(screen.lines.size(), rows));
+  return screen;
 }
 
 }  // namespace millrace

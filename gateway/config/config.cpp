@@ -84,7 +84,7 @@ constexpr Key log_keys[] = {
         "commit", "interval|when-unsent",
         "The second: while the uplinks keep up a reading never touches flash; a power cut may then cost what "
         "was not delivered in the last `unsent_max`"),
-    KeysOf<L>::key<&L::unsent_max>("unsent_max", "").within(1s, 10min),
+    KeysOf<L>::key<&L::unsent_max>("unsent_max", "").within(1s, 10min).only_with("commit"),
     KeysOf<L>::key<&L::forget_after>("forget_after",
                                      "How long data is kept for an uplink that left this file: in time that "
                                      "passed, whatever the clock says")
@@ -105,22 +105,29 @@ constexpr Key observe_keys[] = {
     KeysOf<O>::key<&O::page>(
         "page",
         "The web page; beyond this machine only with TLS and a token or users. Without them from elsewhere by "
-        "ssh -L 9464:127.0.0.1:9464 HOST"),
+        "ssh -L 9464:127.0.0.1:9464 HOST")
+        .only_with("listen"),
     KeysOf<O>::key<observe_cert>("tls_cert", "Of `listen`, with the chain: https; picked up when it changes")
-        .like("\"/etc/millrace/server.pem\""),
-    KeysOf<O>::key<observe_key>("tls_key_file", "Its key").like("\"/etc/millrace/server.key\""),
+        .like("\"/etc/millrace/server.pem\"")
+        .only_with("listen"),
+    KeysOf<O>::key<observe_key>("tls_key_file", "Its key")
+        .like("\"/etc/millrace/server.key\"")
+        .only_with("listen"),
     KeysOf<O>::key<&O::token>(
         "token_file",
         "16 characters or more that whoever asks must say: as the password of any user name, or as a bearer "
         "token; health is for everybody")
-        .like("\"/etc/millrace/observe.token\""),
+        .like("\"/etc/millrace/observe.token\"")
+        .only_with("listen"),
     KeysOf<O>::key<&O::users_file>(
         "users_file",
         "Or whoever asks is one of these, by name and password (`millrace passwd`); only with TLS")
-        .like("\"/etc/millrace/operators\""),
+        .like("\"/etc/millrace/operators\"")
+        .only_with("listen"),
     KeysOf<O>::key<&O::page_streams>("page_streams",
                                      "Browsers that are served live at a time; the others look every 5 s")
-        .within(1, 1024),
+        .within(1, 1024)
+        .only_with("page"),
     KeysOf<O>::key<&O::silent_after>(
         "silent_after",
         "A device that speaks as a rule and does not for so long, and five times its rule, is silent")

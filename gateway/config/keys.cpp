@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/check.h"
 #include "base/text.h"
 #include "config/key_text.h"
 #include "config/toml.h"
@@ -154,15 +155,58 @@ void read_key(Section& section, const Key& key, void* member) {
   }
 }
 
+// What a row of one value holds; of text, numbers and truths alike it can be compared.
+std::string value_text(const Key& key, void* member) {
+  if (key.whole) return text(key.whole->get(member));
+  switch (key.type) {
+    case Key::Type::flag: return *static_cast<const bool*>(member) ? "1" : "0";
+    case Key::Type::duration: return text(static_cast<const Duration*>(member)->count());
+    case Key::Type::secret: return static_cast<const SecretRef*>(member)->path;
+    default: return *static_cast<const std::string*>(member);
+  }
+}
+
+bool is_off(const std::string& value) { return value.empty() || value == "0"; }
+
+// The row that `key` does nothing without, or that one does nothing without, and that says nothing; null:
+// there is none.
+const Key* silent_partner(const Shape& shape, void* object, const Key& key) {
+  if (!key.partner) return nullptr;
+  const Key* partner = std::find_if(shape.begin(), shape.end(), [&key](const Key& one) {
+    return one.name == std::string_view(key.partner);
+  });
+  MILLRACE_CHECK(partner != shape.end());  // rows are constants: a wrong name is a mistake in one of them
+  return is_off(value_text(*partner, partner->at(object))) ? partner
+                                                           : silent_partner(shape, object, *partner);
+}
+
+// `was`: the key's default.
+void warn_where_idle(Section& section, const Shape& shape, void* object, const Key& key,
+                     const std::string& was) {
+  const std::string value = value_text(key, key.at(object));
+  const Key* partner = silent_partner(shape, object, key);
+  if (!partner || value == was || is_off(value)) return;
+  std::string wants = quoted(partner->name);
+  if (partner->type == Key::Type::flag) wants = text(partner->name, " = true");
+  if (partner->type == Key::Type::choice) {
+    const std::string_view words = partner->words;
+    wants = text(partner->name, " = ", quoted(words.substr(words.rfind('|') + 1)));
+  }
+  section.warn(key.name, text(quoted(key.name), " does nothing without ", wants));
+}
+
 void read_rows(Section& section, const Shape& shape, void* object) {
+  std::vector<std::pair<const Key*, std::string>> dependent;  // and their defaults
   for (const Key& key : shape) {
     void* member = key.at(object);
+    if (key.partner) dependent.emplace_back(&key, value_text(key, member));
     read_key(section, key, member);
     if (!key.naming) continue;
     const std::string& name = *static_cast<std::string*>(member);
     if (!name.empty())
       section.call(text(shape.title ? std::string_view(shape.title) : section.title(), " \"", name, "\""));
   }
+  for (const auto& [key, was] : dependent) warn_where_idle(section, shape, object, *key, was);
   if (shape.settle) shape.settle(section, object);
 }
 

@@ -96,6 +96,7 @@ struct Key {
   const WholeOps* whole = nullptr;
   const ChoiceKinds& (*choices)() = nullptr;
   Type type = Type::text;
+  const char* partner = nullptr;
   bool needed = false, naming = false, first = false, in_line = false, old = false;
 
   // Defined before it is used: clang 14 knows it in constants only then.
@@ -116,6 +117,9 @@ struct Key {
   constexpr Key like(const char* toml) const { return with(&Key::example, toml); }
   // Said in the configuration that is installed, not only shown in a comment.
   constexpr Key said_first() const { return with(&Key::first, true); }
+  // It does nothing where this key of the same rows says nothing (empty, false, 0, the first of its words):
+  // whoever gives it all the same, and not its default, is told.
+  constexpr Key only_with(const char* key) const { return with(&Key::partner, key); }
   // Of a file of an earlier version: it counts, and nobody is told of it.
   constexpr Key formerly() const { return with(&Key::old, true); }
   // A table on one line: name = { ... }

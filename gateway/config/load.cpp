@@ -67,11 +67,6 @@ void warn_of_lateness(const Config& config, std::vector<std::string>& warnings) 
   }
 }
 
-void warn_of_log(const LogConfig& log, std::vector<std::string>& warnings) {
-  if (!log.commit_when_unsent && log.unsent_max != LogConfig{}.unsent_max)
-    warnings.push_back("log.unsent_max does nothing without log.commit = \"when-unsent\"");
-}
-
 void warn_of_otlp(const OtlpConfig& otlp, std::vector<std::string>& warnings) {
   const auto url = parse_http_url(otlp.endpoint);
   if (url.ok() && !url.value().secure && !is_this_machine(url.value().where.host))
@@ -142,7 +137,6 @@ class StateBudget {
 void complete(LoadedConfig& loaded) {
   Config& config = loaded.config;
   StateBudget(loaded).share();
-  warn_of_log(config.log, loaded.warnings);
   warn_of_lateness(config, loaded.warnings);
   warn_of_otlp(config.observe.otlp, loaded.warnings);
   if (config.inputs.empty()) loaded.warnings.push_back("no inputs: nothing will be collected");
@@ -191,6 +185,8 @@ LoadedConfig load_config(const std::string& content, const std::string& name, co
   read_side(root, "inputs", kinds.inputs, kinds, loaded, loaded.config.inputs);
   read_side(root, "uplinks", kinds.uplinks, kinds, loaded, loaded.config.uplinks);
   read_keys(root, config_shape, &loaded.config);
+  for (const ConfigError& warning : file->warnings())
+    loaded.warnings.push_back(text(name, ":", warning.line, ":", warning.column, ": ", warning.message));
   if (running) (void)keep_fixed(*running, loaded.config);
   complete(loaded);
   sort(loaded.errors);

@@ -22,6 +22,11 @@ constexpr Key tls_keys[] = {
     K::key<&TlsConfig::key>("tls_key_file", "Its key").like("\"/etc/millrace/client.key\""),
 };
 
+constexpr Key alpn_keys[] = {
+    K::key<&TlsConfig::alpn>("tls_alpn", "What is asked for where a port has several protocols (RFC 7301)")
+        .like("[\"x-amzn-mqtt-ca\"]"),
+};
+
 constexpr Key unverified_keys[] = {
     K::key<&TlsConfig::skip_verify>("insecure_skip_verify",
                                     "Any certificate will do: whoever is on the way can read all of it and "
@@ -39,6 +44,7 @@ bool numeric_address(std::string address) {
 }  // namespace
 
 const Shape tls_shape = shape_of<TlsConfig>(tls_keys);
+const Shape alpn_shape = shape_of<TlsConfig>(alpn_keys);
 const Shape unverified_shape = shape_of<TlsConfig>(unverified_keys);
 
 void settle_tls(Section& section, TlsConfig& tls, bool enabled) {
@@ -55,6 +61,10 @@ void settle_tls(Section& section, TlsConfig& tls, bool enabled) {
         "insecure_skip_verify",
         "tls_ca says by whom the server is verified, insecure_skip_verify that it is not: one of the two");
   check_key_pair(section, tls);
+  if (!tls.alpn.empty() && !enabled) section.error("tls_alpn", "ALPN is of TLS: write mqtts://");
+  for (const std::string& name : tls.alpn) {
+    if (name.empty() || name.size() > 255) section.error("tls_alpn", "a protocol's name has 1 to 255 bytes");
+  }
 }
 
 void warn_of_unverified(const std::string& uplink, const TlsConfig& tls, std::vector<std::string>& warnings) {

@@ -13,6 +13,8 @@ inline constexpr const char* mqtt_versions = "5=5|3.1.1=4";
 
 // tls_ca, tls_cert, tls_key_file; their owner settles them.
 extern const Shape tls_shape;
+// tls_alpn, of those whose protocol has no name of its own to ask for.
+extern const Shape alpn_shape;
 // insecure_skip_verify; who takes it warns of it.
 extern const Shape unverified_shape;
 void warn_of_unverified(const std::string& uplink, const TlsConfig& tls, std::vector<std::string>& warnings);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace millrace {
 
@@ -16,7 +17,8 @@ struct TlsConfig {
   std::string ca;    // PEM; the system's own store when empty
   std::string cert;  // PEM, with the chain; none: no client certificate
   SecretRef key;
-  bool skip_verify = false;  // anybody may answer in the server's place: what is deliberate and told
+  std::vector<std::string> alpn;  // protocols that are asked for, where the file says which
+  bool skip_verify = false;       // anybody may answer in the server's place: what is deliberate and told
 };
 
 }  // namespace millrace

@@ -26,18 +26,23 @@ namespace millrace {
 struct TomlFile::Impl {
   toml::table root;
   std::vector<ConfigError>* errors;
+  std::vector<ConfigError> warnings;
 };
 
 struct Section::Impl {
   const toml::table* table;
   std::vector<ConfigError>* errors;
+  std::vector<ConfigError>* warnings;
   std::string title;
   std::vector<std::string> known;
   std::vector<std::string> reported;  // unknown keys that already have a better message
 
   void fail(const toml::source_position& at, const std::string& message) {
-    errors->push_back({static_cast<int>(at.line), static_cast<int>(at.column),
-                       title.empty() ? message : title + ": " + message});
+    errors->push_back(told(at, message));
+  }
+  ConfigError told(const toml::source_position& at, const std::string& message) const {
+    return {static_cast<int>(at.line), static_cast<int>(at.column),
+            title.empty() ? message : title + ": " + message};
   }
   const toml::node* find(std::string_view key) {
     known.emplace_back(key);
@@ -144,8 +149,11 @@ Section TomlFile::root() {
   auto section = std::make_shared<Section::Impl>();
   section->table = &impl_->root;
   section->errors = impl_->errors;
+  section->warnings = &impl_->warnings;
   return Section(std::move(section));
 }
+
+const std::vector<ConfigError>& TomlFile::warnings() const { return impl_->warnings; }
 
 bool Section::has(std::string_view key) const { return impl_->table->contains(key); }
 int Section::line(std::string_view key) const {
@@ -304,6 +312,7 @@ std::optional<Section> Section::table(std::string_view key) {
   auto section = std::make_shared<Impl>();
   section->table = table;
   section->errors = impl_->errors;
+  section->warnings = impl_->warnings;
   section->title = millrace::text(impl_->title, impl_->title.empty() ? "[" : " [", key, "]");
   return Section(std::move(section));
 }
@@ -316,6 +325,7 @@ std::vector<Section> Section::tables(std::string_view key) {
     auto section = std::make_shared<Impl>();
     section->table = &table;
     section->errors = impl_->errors;
+    section->warnings = impl_->warnings;
     section->title = millrace::text(impl_->title, impl_->title.empty() ? "[[" : " [[", key, "]]");
     out.emplace_back(std::move(section));
   };
@@ -351,6 +361,12 @@ bool Section::is_table(std::string_view key) const {
 void Section::error(std::string_view key, const std::string& message) {
   const toml::node* node = key.empty() ? nullptr : impl_->table->get(key);
   impl_->fail(node ? node->source().begin : impl_->table->source().begin, message);
+}
+
+void Section::warn(std::string_view key, const std::string& message) {
+  const toml::node* node = impl_->table->get(key);
+  impl_->warnings->push_back(
+      impl_->told(node ? node->source().begin : impl_->table->source().begin, message));
 }
 
 void Section::misplaced(std::string_view key, const std::string& message) {

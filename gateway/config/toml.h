@@ -33,6 +33,8 @@ class TomlFile {
                                          std::vector<ConfigError>& errors);
   ~TomlFile();
   Section root();
+  // What sections were warned of, in the order they were read.
+  const std::vector<ConfigError>& warnings() const;
 
  private:
   struct Impl;
@@ -74,6 +76,8 @@ class Section {
 
   void error(std::string_view key, const std::string& message);
   void error(const std::string& message) { error({}, message); }
+  // The file counts all the same.
+  void warn(std::string_view key, const std::string& message);
   // An error at a key that this section has and that belongs elsewhere: finish() says nothing more of it.
   void misplaced(std::string_view key, const std::string& message);
   void finish();

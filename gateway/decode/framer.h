@@ -36,6 +36,8 @@ class Framer {
   virtual bool begins_by_pause() const { return ends_by_pause(); }
   // Frames have a channel.
   virtual bool knows_topics() const { return false; }
+  // How long a frame is its framing or its keys say: frame_max has no say.
+  virtual bool knows_length() const { return false; }
   // What the line has changed or lost of a frame is found out: by 16 bits at least.
   virtual bool checks() const { return false; }
   // Bytes of a frame have come, and not all.

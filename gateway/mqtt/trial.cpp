@@ -7,9 +7,9 @@ namespace millrace {
 
 void try_mqtt_server(const std::string& what, const std::string& server,
                      const mqtt::PublishClientOptions& options, const TlsConfig& tls,
-                     const std::vector<std::string>& alpn, std::vector<Trial>& trials) {
+                     std::vector<Trial>& trials) {
   UvLoop loop;
-  TlsClient client_tls(loop, tls, {}, alpn);
+  TlsClient client_tls(loop, tls, {}, tls.alpn);
   mqtt::PublishClient::Events events;
   events.connected = [&] {
     trials.push_back({Trial::State::good, what, text("takes us, as client \"", options.client_id, "\"")});

@@ -12,11 +12,10 @@ namespace millrace {
 
 void try_mqtt_server(const std::string& what, const std::string& server,
                      const mqtt::PublishClientOptions& options, const TlsConfig& tls,
-                     const std::vector<std::string>& alpn, std::vector<Trial>& trials);
+                     std::vector<Trial>& trials);
 
 template <typename MqttConfig>
-void try_mqtt_servers(const std::string& who, const MqttConfig& config, std::vector<Trial>& trials,
-                      const std::vector<std::string>& alpn = {}) {
+void try_mqtt_servers(const std::string& who, const MqttConfig& config, std::vector<Trial>& trials) {
   mqtt::PublishClientOptions options;
   options.client_id = config.client_id + "-check";
   options.version = static_cast<std::uint8_t>(config.version);
@@ -24,7 +23,7 @@ void try_mqtt_servers(const std::string& who, const MqttConfig& config, std::vec
   options.username = config.username;
   options.password = config.password;
   for (const std::string& server : config.servers)
-    try_mqtt_server(who + ": " + server, server, options, config.tls, alpn, trials);
+    try_mqtt_server(who + ": " + server, server, options, config.tls, trials);
 }
 
 }  // namespace millrace

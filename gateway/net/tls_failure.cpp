@@ -59,7 +59,7 @@ constexpr const char* no_certificate_of_ours =
 // RFC 7301, section 3.2.
 std::string no_protocol(const std::vector<std::string>& asked_for) {
   if (asked_for.empty())
-    return "the server wants to be asked for a protocol by its name, and none was (ALPN: tls_alpn of uplinks.mqtt)";
+    return "the server wants to be asked for a protocol by its name, and none was (ALPN: tls_alpn)";
   std::string names;
   for (const std::string& name : asked_for) names += (names.empty() ? "\"" : ", \"") + name + "\"";
   return text("on this port the server does not speak ", names, " (ALPN; alert no_application_protocol)");

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/metrics.h"
@@ -45,11 +46,21 @@ struct UplinkKind : PartKind {
   UplinkPlan (*plan)(const void* values, const std::string& gateway) = nullptr;
   // Errors that the words alone do not show.
   void (*check)(const void* values, const PartConfig&, LoadedConfig&) = nullptr;
+  // The uplink that keeps this file beside the log, by its name in the file's; empty: none of this kind.
+  std::string_view (*keeps)(std::string_view file) = nullptr;
   // Opens connections and topics, and closes them; blocks. `beside`: a daemon with this configuration runs,
   // so what it holds must not be taken from it.
   void (*try_online)(const void* values, const std::string& gateway, bool beside,
                      std::vector<Trial>&) = nullptr;
 };
+
+// What stands between the two of a file's name; empty where it is called otherwise.
+inline std::string_view name_between(std::string_view before, std::string_view file,
+                                     std::string_view behind) {
+  if (file.size() < before.size() + behind.size() || !file.starts_with(before) || !file.ends_with(behind))
+    return {};
+  return file.substr(before.size(), file.size() - before.size() - behind.size());
+}
 
 // The shipper's part of a plan.
 inline UplinkPlan plan_shipping(const ShippingConfig& c) {

@@ -4,7 +4,9 @@
 // recognised by their ordinal. On the loop.
 //
 // A snapshot writes what changed, and waits until as much came in rows: state must not wear the flash out.
-// What windows refuse is told, with the limit and its key; see window_engine.h for what is refused.
+// The cursor holds back about as many bytes of rows as a snapshot writes, of a full log neither more, and
+// what lies behind it costs being read again after a crash, and nothing else. What windows refuse is told,
+// with the limit and its key; see window_engine.h for what is refused.
 #pragma once
 
 #include <array>

@@ -242,6 +242,22 @@ one(4, 0).then(() => one(5, 30)).then(() => process.exit(0), error => { console.
         self.assertEqual(sorted(map(str, events)), sorted(map(str, [("d1", "connected", True), ("d1", "connected", False), ("d1", "will", "gone"),
                                                                     ("d2", "connected", True), ("d2", "connected", False)])))
 
+    def test_who_comes_and_goes_without_end_has_a_share_of_the_events(self):
+        self.endpoint()
+        for _ in range(150):
+            raw = Raw(self.port, connect(client="mad"), packet(0xE0))
+            self.assertEqual(raw.packet()[0], 0x20)
+            raw.all()
+        calm = Raw(self.port, connect(client="calm"))
+        self.assertEqual(calm.packet()[0], 0x20)
+        last = Raw(self.port, connect(client="mad"))  # it stays
+        self.assertEqual(last.packet()[0], 0x20)
+        wait_for(lambda: any(r["device"] == "calm" for r in self.records("alarm")), "another is told at once")
+        wait_for(lambda: self.metric("millrace_endpoint_events_left_out_total") == 301 - 21, "what was left out is told with the next event", 60)
+        events = [r for r in self.records("alarm") if r["device"] == "mad"]
+        self.assertEqual(len(events), 21)
+        self.assertEqual((events[-1]["value"], events[-1]["tags"]["left_out"]), (True, "280"))
+
     def test_a_will_that_is_cut_says_so(self):
         gateway = self.endpoint()
         for client, payload in (("w1", "é" * 3000), ("w2", b"\xff" * 6000), ("w3", "y" * 4096)):

@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -506,6 +507,32 @@ class Reloads(ReloadSite):
         wait_for(lambda: "is ready" in gateway.text() or gateway.process.poll() is not None, "it has started")
         wait_for(lambda: [i["name"] for i in self.status()["inputs"]] == ["devices", "more"], "the second input is there")
 
+    def early(self, *signals):
+        """A start whose first instruction has the signals waiting, and whose stderr nobody reads."""
+        def hold():
+            signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+            for one in signals:
+                os.kill(os.getpid(), one)
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = subprocess.Popen([BUILD / "millrace", "run", "-c", self.folder / "millrace.toml"], stderr=writer, preexec_fn=hold)
+        os.close(writer)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_signals_that_come_with_the_start_do_what_they_do_later(self):
+        port = free_port()
+        self.write(self.endpoint("devices", port), self.uplink("central", free_port()))
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            self.assertEqual(self.early(stop).wait(10), 0, "it ends in good order")
+            self.assertEqual(self.early(signal.SIGHUP, stop).wait(10), 0)
+        process = self.early(signal.SIGHUP)
+        wait_for(lambda: process.poll() is not None or self.http("/readyz") is not None, "it starts, though nobody reads its warnings")
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(15), 0)
+
     def test_an_uplink_that_left_with_a_backlog_is_told_and_counted(self):
         port, nowhere = free_port(), free_port()
         self.write(self.endpoint("devices", port), self.uplink("old", nowhere), self.uplink("stays", nowhere))
@@ -536,12 +563,18 @@ class Reloads(ReloadSite):
         self.reload(gateway)
         wait_for(lambda: self.metric("millrace_uplink_backlog_records", 'uplink="old"') >= absent["records"], "its records are its own again")
         self.assertEqual(self.metric("millrace_absent_uplink_records", 'uplink="old"'), 0)
-        # Gone for good.
+        # Gone for good, and its files with it; who is there or only absent keeps his.
+        kept = ["schema-id-new", "sparkplug-stays.metrics", "sparkplug-old.text"]
+        lost = ["schema-id-old", "sparkplug-old.bdseq", "sparkplug-old.metrics", "sparkplug-older.metrics"]
+        for name in kept + lost:
+            (self.folder / "log" / name).write_text("x")
         self.write(self.endpoint("devices", port), self.uplink("stays", nowhere))
         self.reload(gateway)
         wait_for(lambda: [a["name"] for a in self.status()["absent_uplinks"]] == ["new", "old"], "both are absent")
         self.assertEqual(self.command("uplink", "forget", "old").returncode, 0)
         self.assertEqual([a["name"] for a in self.status()["absent_uplinks"]], ["new"])
+        self.assertEqual(self.command("uplink", "forget", "older").returncode, 0)  # which has files alone
+        self.assertEqual([(self.folder / "log" / name).exists() for name in kept + lost], [True] * len(kept) + [False] * len(lost))
         self.assertNotIn('uplink="old"', self.http("/metrics"))
 
 

@@ -3,13 +3,16 @@
 is well when it is over; `top` in a real terminal (tmux), `tap`, `trace` and `diag` beside a daemon."""
 import json
 import os
+import pty
 import random
 import re
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 import unittest
 from pathlib import Path
@@ -282,6 +285,33 @@ class Live(Seen, Site):
         self.gateway(self.file)
         self.shows(r"^gw: all is well")
 
+    def test_top_leaves_the_terminal_to_whoever_stops_it(self):
+        child, terminal = pty.fork()
+        if child == 0:
+            os.execv(BUILD / "millrace", ["millrace", "top", "-c", str(self.file)])
+        self.addCleanup(os.close, terminal)
+        self.addCleanup(lambda: os.waitpid(child, 0))
+        self.addCleanup(os.kill, child, signal.SIGKILL)
+        heard = b""
+        def says(words):
+            nonlocal heard
+            if select.select([terminal], [], [], 0)[0]:
+                heard += os.read(terminal, 65536)
+            return words in heard
+        def in_lines():
+            return termios.tcgetattr(terminal)[3] & termios.ICANON != 0
+        wait_for(lambda: says(b"q: quit"), "it draws")
+        self.assertFalse(in_lines())
+        heard = b""
+        os.write(terminal, b"\x1a")
+        wait_for(lambda: os.waitpid(child, os.WNOHANG | os.WUNTRACED)[0] == child, "it stops")
+        wait_for(lambda: says(b"\x1b[?25h\x1b[?1049l"), "the screen and the cursor are as they were")
+        self.assertTrue(in_lines())
+        heard = b""
+        os.kill(child, signal.SIGCONT)
+        wait_for(lambda: says(b"\x1b[?1049h") and b"q: quit" in heard, "it draws all of it anew")
+        self.assertFalse(in_lines())
+
     def test_top_once(self):
         self.speak("press-1")
         wait_for(lambda: self.status()["inputs"][0]["devices"] == 1, "it was heard")
@@ -326,6 +356,7 @@ class Live(Seen, Site):
         self.speak("press-1")
         wait_for(lambda: "uplink central: waiting, 0 before it" in self.command("trace", "press-1").stdout, "it waits")
         self.assertEqual(self.command("trace", "--next", "--wait", "300ms", "press-1").returncode, 1)
+        self.assertEqual(self.command("trace", "").returncode, 64)
 
     def test_trace_tells_devices_of_one_name_apart(self):
         for line in (1, 2):

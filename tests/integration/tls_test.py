@@ -204,7 +204,8 @@ class Tls(Site):
     def test_what_a_server_makes_of_the_protocol_it_is_asked_for(self):
         """ALPN (RFC 7301): a server may choose one, have no word for it, or refuse the connection; `check` and the daemon ask alike."""
         self.certify("server", "ec", SAN_IP)
-        asks = {"uplinks.mqtt": (["x-amzn-mqtt-ca", "mqtt"], 'tls_alpn = ["x-amzn-mqtt-ca", "mqtt"]\n'), "uplinks.https": (["http/1.1"], "")}
+        aws = ["x-amzn-mqtt-ca", "mqtt"], 'tls_alpn = ["x-amzn-mqtt-ca", "mqtt"]\n'
+        asks = {"inputs.mqtt": aws, "uplinks.mqtt": aws, "uplinks.https": (["http/1.1"], "")}
 
         def attempt(job):
             client, speaks = job
@@ -242,10 +243,14 @@ class Tls(Site):
         self.addCleanup(listener.close)
         threading.Thread(target=alert, args=(listener,), daemon=True).start()
         said = self.check_online("uplinks.mqtt", "127.0.0.1", listener.getsockname()[1])
-        self.assertIn("TLS: the server wants to be asked for a protocol by its name, and none was (ALPN: tls_alpn of uplinks.mqtt)", said[0])
+        self.assertIn("TLS: the server wants to be asked for a protocol by its name, and none was (ALPN: tls_alpn)", said[0])
         server = self.server("server", "-alpn", "h2,other")
-        gateway = self.gateway(self.config(free_port(), server.port, scheme="mqtts", uplink=f'tls_ca = "{self.pki}/ca.pem"\ntls_alpn = ["mqtt"]'))
-        wait_for(lambda: 'uplink central: TLS: on this port the server does not speak "mqtt"' in gateway.text(), "the reason is in the journal")
+        keys = f'tls_ca = "{self.pki}/ca.pem"\ntls_alpn = ["mqtt"]'
+        config = self.config(server.port, server.port, scheme="mqtts", uplink=keys, input=keys)
+        config.write_text(config.read_text().replace('"mqtt://', '"mqtts://'))
+        gateway = self.gateway(config)
+        for who in ("input devices", "uplink central"):
+            wait_for(lambda: who + ': TLS: on this port the server does not speak "mqtt"' in gateway.text(), "the reason is in the journal")
         self.assertEqual(self.metric("millrace_uplink_blocked"), 1)
 
     def sub_ca(self, extensions, days=90):

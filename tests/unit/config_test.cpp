@@ -288,6 +288,13 @@ TEST_CASE("config: TLS keys without mqtts, and a key without a certificate, are 
   std::string content = minimal;
   content += "tls_ca = \"/etc/hosts\"\n";
   CHECK(errors_of(content).find("write mqtts://") != std::string::npos);
+  std::string asks = minimal;  // of both sides alike
+  asks.replace(asks.find("\n[[inputs.mqtt.routes]]"), 1, "\ntls_alpn = [\"x-amzn-mqtt-ca\"]\n");
+  CHECK(errors_of(asks).find("m.toml:4:12: [[inputs.mqtt]] \"plant\": ALPN is of TLS") != std::string::npos);
+  asks.replace(asks.find("mqtt://localhost:1883"), 21, "mqtts://localhost:443");
+  CHECK(errors_of(asks) == "");
+  asks.replace(asks.find("x-amzn-mqtt-ca"), 14, "");
+  CHECK(errors_of(asks).find("a protocol's name has 1 to 255 bytes") != std::string::npos);
   std::string half = minimal;
   half.replace(half.find("mqtt://central:1883"), 19, "mqtts://central:8883");
   half += "tls_cert = \"/etc/hosts\"\n";
@@ -306,9 +313,21 @@ TEST_CASE("config: keys that say nothing without another are told") {
                     route = "[[inputs.mqtt.routes]]\ntopic = \"a/{device}\"\n";
   CHECK(warnings_of(content).find("does nothing") == std::string::npos);
   const std::string held = "[log]\nunsent_max = \"20s\"\n";
-  CHECK(warnings_of(content + held).find("log.unsent_max does nothing") != std::string::npos);
+  const auto told = [&](const std::string& more, const char* words) {
+    return warnings_of(content + more).find(words) != std::string::npos;
+  };
+  CHECK(told(held, "m.toml:10:14: [log]: \"unsent_max\" does nothing without commit = \"when-unsent\""));
   CHECK(warnings_of(content + held + "commit = \"when-unsent\"\n").find("does nothing") == std::string::npos);
   CHECK(warnings_of(content + "[log]\nunsent_max = \"10s\"\n").find("does nothing") == std::string::npos);
+  const std::string nowhere = "[observe]\nlisten = \"\"\n";
+  for (const char* key : {"tls_cert", "tls_key_file", "token_file", "users_file"}) {
+    const std::string line = text(key, " = \"/etc/hosts\"\n");
+    CHECK(told(nowhere + line, text("[observe]: \"", key, "\" does nothing without \"listen\"").c_str()));
+  }
+  CHECK(told(nowhere + "page_streams = 2\n", "m.toml:11:16: [observe]: \"page_streams\" does nothing"));
+  CHECK(told("[observe]\npage = false\npage_streams = 2\n", "does nothing without page = true"));
+  CHECK_FALSE(told(nowhere + "page = false\npage_streams = 16\nsilent_after = \"1min\"\n", "does nothing"));
+  CHECK_FALSE(told("[observe]\ntoken_file = \"/etc/hosts\"\npage_streams = 2\n", "does nothing"));
   const std::string back = "prefer_first_after = \"1h\"\n";
   CHECK(warnings_of(content + back).find("prefer_first_after does nothing") != std::string::npos);
   std::string two = content;
@@ -575,6 +594,24 @@ TEST_CASE("config: what does nothing on a line, for want of another key, is told
   CHECK(says(serial(device + "line_max = '100'\nframe_max = '100'"),
              "\"line_max\" is how \"frame_max\" was called"));
   CHECK(serial(device + "line_max = '100'") == "");
+  const auto warned = [](const std::string& keys) {
+    LoadedConfig loaded = load_config(
+        text("[[inputs.serial]]\nname = 's'\n", keys, "\n[[inputs.serial.routes]]\nformat = 'plain'\n"),
+        "m.toml");
+    const PartConfig& part = loaded.config.inputs.at(0);
+    static_cast<const InputKind*>(part.kind)->check(part.values.get(), part, loaded);
+    std::string all;
+    for (const std::string& warning : loaded.warnings) all += warning + "\n";
+    return all;
+  };
+  const std::string hundred = device + "framing = 'fixed'\nframe_size = 100\n";
+  CHECK(says(warned(hundred + "frame_max = '16'"), "m.toml:6:13: input \"s\": frame_max: it does nothing"));
+  CHECK(says(warned(hundred + "line_max = '16'"), "line_max: it does nothing"));
+  CHECK(says(warned(device + "framing = 'mbus'\nframe_max = '16'"), "frame_max: it does nothing"));
+  CHECK_FALSE(says(warned(hundred), "does nothing"));
+  CHECK_FALSE(says(warned(device + "framing = 'cobs'\nframe_max = '16'"), "does nothing"));
+  CHECK(says(warned(device + "ack_interval = '5ms'"),
+             "\"ack_interval\" does nothing without acknowledge = true"));
   const auto bus = [&](const std::string& keys, const std::string& row) {
     return errors(text("[[inputs.modbus]]\nname = 'b'\n", keys,
                        "\n[[inputs.modbus.devices]]\nname = 'm'\nregisters = [{ name = 'a', ", row, " }]\n"));

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "config/descriptor_needs.h"
 #include "kinds.h"
+#include "drivers/mqtt_endpoint/comings.h"
 #include "drivers/mqtt_endpoint/complaints.h"
 #include "drivers/mqtt_endpoint/lobby.h"
 #include "ingest/connection_shares.h"
@@ -264,6 +265,89 @@ TEST_CASE("descriptors: what a gateway needs itself grows with what it has, and 
   CHECK(devices_within(config, 1024) == 1024 - own_descriptors(config));
   CHECK(devices_within(config, own_descriptors(config)) == 0);
   CHECK(devices_within(config, 10) == 0);
+}
+
+TEST_CASE("comings: who connects without end has a share of events, and the last one is the truth") {
+  Comings comings;
+  Instant now{1'000'000'000'000};
+  std::uint64_t changes = 0, told = 0, left_out = 0;
+  bool said = false;
+  const auto hear = [&](const std::vector<Comings::Event>& events) {
+    for (const Comings::Event& event : events) {
+      ++told;
+      left_out += event.left_out;
+      said = event.connected;
+      CHECK(event.publisher.device == "d");
+    }
+  };
+  const auto change = [&](bool connected) {
+    ++changes;
+    hear(comings.take("d", {{"d", "", ""}, connected, {}}, now));
+  };
+  for (int i = 0; i < 10'000; ++i) {  // ten seconds long
+    change(i % 2 == 0);
+    now = now + 1ms;
+    hear(comings.take_due(now));
+  }
+  CHECK(told == 20);
+  CHECK(comings.pending());
+  change(true);
+  now = now + 30s;
+  hear(comings.take_due(now));
+  CHECK(told == 21);
+  CHECK(said);
+  CHECK(told + left_out == changes);
+  CHECK_FALSE(comings.pending());
+  now = now + 1h;
+  hear(comings.take_due(now));
+  CHECK(told == 21);
+  change(false);  // in peace again
+  CHECK_FALSE(said);
+  CHECK(told + left_out == changes);
+}
+
+TEST_CASE("comings: another client has a share of its own, and a stop tells the rest") {
+  Comings comings;
+  const Instant now{1'000'000'000'000};
+  for (int i = 0; i < 25; ++i) (void)comings.take("a", {{"a", "", ""}, i % 2 == 0, {}}, now);
+  CHECK(comings.take("b", {{"b", "", ""}, true, {}}, now).size() == 1);
+  const auto rest = comings.take_all();
+  REQUIRE(rest.size() == 1);
+  CHECK(rest[0].publisher.device == "a");
+  CHECK(rest[0].connected);
+  CHECK(rest[0].left_out == 4);
+  CHECK_FALSE(comings.pending());
+}
+
+TEST_CASE("comings: of more clients than are known at a time nothing goes untold") {
+  Comings comings;
+  Instant now{1'000'000'000'000};
+  std::map<std::string, bool> is, said;
+  std::uint64_t changes = 0, told = 0;
+  const auto hear = [&](const std::vector<Comings::Event>& events) {
+    for (const Comings::Event& event : events) {
+      told += 1 + event.left_out;
+      said[event.publisher.device] = event.connected;
+    }
+  };
+  // A fleet comes once; then more clients than have room come and go without end.
+  for (std::size_t i = 0; i < 3 * Comings::clients_max; ++i) {
+    const std::string name = text("fleet-", i);
+    const auto events = comings.take(name, {{name, "", ""}, true, {}}, now);
+    CHECK(events.size() == 1);
+  }
+  for (int turn = 0; turn < 30; ++turn) {
+    for (std::size_t i = 0; i < Comings::clients_max + 100; ++i) {
+      const std::string name = text("mad-", i);
+      is[name] = turn % 2 == 0;
+      ++changes;
+      hear(comings.take(name, {{name, "", ""}, is[name], {}}, now));
+    }
+    now = now + 10ms;
+  }
+  hear(comings.take_all());
+  CHECK(told == changes);
+  CHECK(said == is);
 }
 
 }  // namespace lobby_test

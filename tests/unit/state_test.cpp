@@ -428,6 +428,17 @@ TEST_CASE("pages: columns stand in line, also where letters take two bytes") {
   CHECK(table.lines(0, false) == "  öfen        1  x\n  presse  1,000  something long\n");
   CHECK(table.lines(24, false) == "  öfen        1  x\n  presse  1,000  someth~\n");
   CHECK(fitted("äöü", 2) == "ä~");
+  // Wide ones take two columns, marks none; nothing is wider than the page, in whatever column.
+  CHECK(width_of("温度-1") == 6);
+  CHECK(width_of("e\u0301\u200b\U0001F600") == 3);
+  CHECK(fitted("温度计", 5) == "温度~");
+  CHECK(fitted("温度计", 4) == "温~");
+  PageTable wide("lrl");
+  wide.add({{"温度"}, {"1"}, {"x"}});
+  wide.add({{"press"}, {"22"}, {"y"}});
+  CHECK(wide.lines(0, false) == "  温度    1  x\n  press  22  y\n");
+  CHECK(wide.lines(10, false) == "  温度   1\n  press  ~\n");
+  CHECK(wide.lines(4, false) == "  ~\n  p~\n");
   CHECK(grouped(1234567) == "1,234,567");
   CHECK(grouped(999) == "999");
   CHECK(span_words(0.44) == "0.4 s");
@@ -476,11 +487,15 @@ TEST_CASE("top: fits its screen, and shows what was chosen") {
   answers.devices = DaemonAnswer::read(device_list(table, {"name", "", 50}, at(3))).value();
   CHECK(answers.devices["fitting"].whole() == 100);
   REQUIRE(answers.devices["devices"].items().size() == 50);
-  for (const auto& [rows, columns] : {std::pair<std::size_t, std::size_t>{24, 80}, {60, 200}, {10, 80}}) {
+  for (const auto& [rows, columns] :
+       {std::pair<std::size_t, std::size_t>{24, 80}, {60, 200}, {10, 80}, {10, 40}, {5, 20}, {1, 1}}) {
     const TopScreen screen = top_screen(answers, {}, rows, columns, false);
     CHECK(screen.lines.size() == rows);
     for (const std::string& line : screen.lines) CHECK_MESSAGE(width_of(line) <= columns, line);
+    if (rows < 10) continue;  // devices are why somebody looks
     CHECK(screen.lines.back().find("q: quit") != std::string::npos);
+    CHECK(std::ranges::any_of(screen.lines,
+                              [](const std::string& line) { return line.starts_with("  >press-"); }));
   }
   TopChoice choice;
   choice.marked = 40;

@@ -108,6 +108,10 @@ TEST_CASE("what is no UTF-8 is mended piece by piece, and what is stays as it wa
 TEST_CASE("foreign text in a line makes no second line and no terminal command") {
   CHECK(shown("a\nb\x1b[2J\x7f\xC2\x9B\xFF") == "a\\x0ab\\x1b[2J\\x7f\\xc2\\x9b\\xff");
   CHECK(shown("\xE2\x80\xA8") == "\\xe2\\x80\\xa8");  // a line separator
+  CHECK(shown("a\xE2\x80\xAE"
+              "b") == "a\\xe2\\x80\\xaeb");  // from right to left from here on
+  CHECK(shown("\xE2\x81\xA7") == "\\xe2\\x81\\xa7");
+  CHECK(shown("\xD7\xA9\xD7\x9C") == "\xD7\xA9\xD7\x9C");  // Hebrew as it is
   CHECK(shown("12345", 3) == "123...");
 }
 

@@ -176,6 +176,7 @@ int run(const C& c) {
 
 extern const CommandKind log_backup_command_kind;
 const CommandKind log_backup_command_kind = command_kind<C, run>(
-    "log backup", "Copy the log into a folder; the copy gets an epoch of its own when it is used", options);
+    "log backup", "Copy the log into a folder; the copy gets an epoch of its own when it is used", options,
+    "What was not sent yet when it was made goes north from both, and so it does of logs that other versions left, whose dead letters may be there twice.");
 
 }  // namespace millrace

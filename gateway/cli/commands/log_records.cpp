@@ -64,8 +64,9 @@ int print_records(LogSession& session, const C& c) {
       code = print_lane(session, c, lane, out);
   }
   const bool written = std::fflush(out) == 0 && std::ferror(out) == 0;
-  if (out != stdout && std::fclose(out) != 0) return fail("the output cannot be written");
-  return written ? code : fail("the output cannot be written");
+  const bool closed = out == stdout || std::fclose(out) == 0;
+  if (code != exit_ok) return code;  // that is told
+  return written && closed ? exit_ok : fail("the output cannot be written");
 }
 
 int run(const C& c) {

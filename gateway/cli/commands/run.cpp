@@ -18,7 +18,7 @@ Level level_of(const std::string& word) {
 }
 
 int run(const C& c) {
-  hold_reloads(true);
+  await_signals();
   LoadedConfig loaded = load_whole(c.config);
   if (!loaded.errors.empty()) return report_errors(c.config, loaded);
   for (const std::string& warning : loaded.warnings) LOG_WARN(warning);

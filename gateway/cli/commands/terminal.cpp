@@ -1,9 +1,13 @@
 #include "cli/commands/terminal.h"
 
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
+#include <string_view>
 
 #include "base/text.h"
 #include "cli/commands/waiting.h"
@@ -12,26 +16,51 @@ namespace millrace {
 namespace {
 
 // ECMA-48 as every terminal since the VT100 has it; the other screen is xterm's.
-constexpr const char* enter_screen = "\033[?1049h\033[?25l\033[2J";
+constexpr std::string_view enter_screen = "\033[?1049h\033[?25l\033[2J";
 constexpr Duration key_within = std::chrono::milliseconds(50);
-constexpr const char* leave_screen = "\033[?25h\033[?1049l";
+constexpr std::string_view leave_screen = "\033[?25h\033[?1049l";
+
+termios at_home{}, while_here{};
+volatile std::sig_atomic_t came_back = 0;
+
+// Ctrl-Z: whoever is there meanwhile finds the terminal as it was.
+void give_screen_back(int) {
+  (void)!::write(STDOUT_FILENO, leave_screen.data(), leave_screen.size());
+  ::tcsetattr(STDIN_FILENO, TCSANOW, &at_home);
+  ::raise(SIGSTOP);
+}
+
+void take_screen_again(int) {
+  ::tcsetattr(STDIN_FILENO, TCSANOW, &while_here);
+  came_back = 1;
+}
+
+void answer_signal(int signal, void (*handler)(int)) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  ::sigaction(signal, &action, nullptr);
+}
 
 }  // namespace
 
 Terminal::Terminal() {
-  ::tcgetattr(STDIN_FILENO, &before_);
-  termios raw = before_;
-  raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
-  raw.c_cc[VMIN] = 0;
-  raw.c_cc[VTIME] = 0;
-  ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw);
-  std::fputs(enter_screen, stdout);
+  ::tcgetattr(STDIN_FILENO, &at_home);
+  while_here = at_home;
+  while_here.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+  while_here.c_cc[VMIN] = 0;
+  while_here.c_cc[VTIME] = 0;
+  ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &while_here);
+  answer_signal(SIGTSTP, give_screen_back);
+  answer_signal(SIGCONT, take_screen_again);
+  came_back = 1;
 }
 
 Terminal::~Terminal() {
-  std::fputs(leave_screen, stdout);
+  std::fwrite(leave_screen.data(), 1, leave_screen.size(), stdout);
   std::fflush(stdout);
-  ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &before_);
+  ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &at_home);
+  answer_signal(SIGTSTP, SIG_DFL);
+  answer_signal(SIGCONT, SIG_DFL);
 }
 
 std::pair<std::size_t, std::size_t> Terminal::size() {
@@ -43,6 +72,11 @@ std::pair<std::size_t, std::size_t> Terminal::size() {
 
 void Terminal::show(const std::vector<std::string>& lines) {
   std::string out;
+  if (came_back) {
+    came_back = 0;
+    shown_.clear();
+    out += enter_screen;
+  }
   if (size() != shown_size_) {
     shown_size_ = size();
     shown_.clear();

@@ -1,8 +1,6 @@
-// A terminal as a screen: the other one that it has, in raw mode, as long as this lives. Only lines that
-// changed are written, so that a serial console keeps up.
+// A terminal as a screen: the other one that it has, in raw mode, as long as this lives and is not stopped
+// (Ctrl-Z). Only lines that changed are written, so that a serial console keeps up. One at a time.
 #pragma once
-
-#include <termios.h>
 
 #include <string>
 #include <utility>
@@ -30,7 +28,6 @@ class Terminal {
  private:
   std::string next_key();
 
-  termios before_{};
   std::string typed_;
   std::vector<std::string> shown_;
   std::pair<std::size_t, std::size_t> shown_size_;

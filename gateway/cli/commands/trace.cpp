@@ -204,6 +204,7 @@ class Following {
 };
 
 int run(const C& c) {
+  if (c.device.empty()) return complain(exit_usage, "which device?");
   const LoadedConfig loaded = load_config_file(c.config, built_kinds());
   if (!loaded.errors.empty()) return report_errors(c.config, loaded);
   end_on_signals();

@@ -65,6 +65,7 @@ class FixedFramer final : public Framer {
   bool begins_by_pause() const override {
     return config_.sync.empty() && check_size_ == 0 && config_.frame_pause > 0s;
   }
+  bool knows_length() const override { return true; }
   bool begun() const override { return !frame_.empty() || place_ != Place::known; }
   bool checks() const override { return !config_.sync.empty() && check_size_ == 2; }
 

@@ -26,6 +26,7 @@ class MbusFramer final : public Framer {
     }
   }
 
+  bool knows_length() const override { return true; }
   bool begun() const override { return !frame_.empty(); }
   bool knows_topics() const override { return true; }
 

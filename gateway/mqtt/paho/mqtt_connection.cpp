@@ -10,7 +10,7 @@ MqttConnection::MqttConnection(Loop& loop, Rng& rng, MqttConnectionOptions optio
     : loop_(loop),
       paho_(std::move(options.paho)),
       door_options_(std::move(options.door)),
-      tls_(loop, std::move(options.tls), std::move(options.owner)),
+      tls_(loop, options.tls, std::move(options.owner), options.tls.alpn),
       events_(std::move(events)),
       reconnect_(
           loop, rng, std::move(options.reconnect), [this](const std::string& server) { connect(server); },

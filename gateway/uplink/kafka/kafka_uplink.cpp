@@ -47,7 +47,7 @@ KafkaUplink::KafkaUplink(Loop& loop, Rng& rng, KafkaUplinkConfig config, std::st
   }
   if (config_.schema_registry.empty()) return;
   registry_ = std::make_unique<SchemaRegistry>(loop_, config_, form_called(config_.format),
-                                               state_dir + "/schema-id-" + config_.name);
+                                               text(state_dir, "/", schema_id_files, config_.name));
   messages_.set_prefix(registry_->prefix());
 }
 

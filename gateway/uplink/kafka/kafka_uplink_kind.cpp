@@ -170,6 +170,8 @@ double link_bytes(const KafkaUplinkConfig& c, const LinkLoad& load) {
                                          : load.readings * (load.reading_bytes + kafka_record_overhead);
 }
 
+std::string_view keeps(std::string_view file) { return name_between(schema_id_files, file, ""); }
+
 constexpr UplinkKind make_kind() {
   UplinkKind kind = kind_of<UplinkKind, C>(
       "kafka", "Apache Kafka and what speaks its protocol (in the full profile: package millrace-full)",
@@ -178,6 +180,7 @@ constexpr UplinkKind make_kind() {
   kind.descriptors = 72 + 2 * lookup_descriptors;  // librdkafka: three for each broker it meets, some twenty
   kind.plan = typed<plan_of>;
   kind.check = typed<check>;
+  kind.keeps = keeps;
   kind.try_online = typed<try_online>;
   kind.link_bytes = typed<link_bytes>;
   return kind;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "uplink/kafka/kafka_config.h"
 #include "net/http_client.h"
@@ -18,6 +19,9 @@ namespace millrace {
 // blocks shortly.
 Result<HttpQuery> schema_registry_request(const KafkaUplinkConfig& config, std::string method,
                                           const std::string& path);
+
+// What the file of an uplink is called, and its name behind it.
+inline constexpr std::string_view schema_id_files = "schema-id-";
 
 class SchemaRegistry {
  public:

@@ -31,7 +31,7 @@ MqttUplink::MqttUplink(const NorthParts& parts, MqttUplinkConfig config)
       gateway_(parts.gateway),
       epoch_(parts.epoch),
       topic_(NameTemplate::parse(config_.topic, false).value()),
-      tls_(loop_, config_.tls, {"uplink", config_.name, "servers"}, config_.alpn),
+      tls_(loop_, config_.tls, {"uplink", config_.name, "servers"}, config_.tls.alpn),
       wire_(wire_count_of(config_.name, parts.metrics)),
       reconnect_(
           loop_, parts.rng,

@@ -23,7 +23,6 @@ struct MqttUplinkConfig : ShippingConfig {
   std::string sas_resource;  // default: HOST/devices/CLIENT_ID
   Duration sas_life = std::chrono::hours(1);
   TlsConfig tls;
-  std::vector<std::string> alpn;
 
   // None where it is no edge node of Sparkplug.
   const SparkplugUplinkConfig* sparkplug() const {

@@ -94,8 +94,7 @@ constexpr Key keys[] = {
     K::key<&C::sas_life>("sas_life", "How long one is good").within(1min, 24h * 30),
     K::include<&C::tls>(tls_shape),
     K::include<&C::tls>(unverified_shape),
-    K::key<&C::alpn>("tls_alpn", "What is asked for where a port has several protocols (RFC 7301)")
-        .like("[\"x-amzn-mqtt-ca\"]"),
+    K::include<&C::tls>(alpn_shape),
     K::base<ShippingConfig>(shipping_shape),
 };
 
@@ -113,10 +112,6 @@ void settle(Section& section, MqttUplinkConfig& c) {
   if (!c.sas_key.given() && (section.has("sas_resource") || section.has("sas_life")))
     section.error("sas_key_file", "sas_resource and sas_life are of sas_key_file");
   settle_tls(section, c.tls, check_mqtt_servers(section, c.servers));
-  if (!c.alpn.empty() && !c.tls.enabled) section.error("tls_alpn", "ALPN is of TLS: write mqtts://");
-  for (const std::string& name : c.alpn) {
-    if (name.empty() || name.size() > 255) section.error("tls_alpn", "a protocol's name has 1 to 255 bytes");
-  }
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
@@ -167,7 +162,7 @@ UplinkPlan plan_of(const MqttUplinkConfig& c, const std::string& gateway) {
 
 void try_online(const MqttUplinkConfig& c, const std::string&, bool, std::vector<Trial>& trials) {
   const std::string who = text("uplink ", c.name);
-  try_mqtt_servers(who, c, trials, c.alpn);
+  try_mqtt_servers(who, c, trials);
   if (c.sparkplug()) return;
   // Only a publish shows whether it is allowed, and nothing is written that nobody asked for.
   trials.push_back(
@@ -186,12 +181,18 @@ double link_bytes(const MqttUplinkConfig& c, const LinkLoad& load) {
   return load.batches * (load.batch_bytes + message_overhead);
 }
 
+std::string_view keeps(std::string_view file) {
+  const std::string_view name = name_between(sparkplug_files, file, sparkplug_names);
+  return name.empty() ? name_between(sparkplug_files, file, sparkplug_number) : name;
+}
+
 constexpr UplinkKind make_kind() {
   UplinkKind kind = kind_of<UplinkKind, C>("mqtt", "A broker that takes batches", shape);
   kind.complete = typed<complete>;
   kind.descriptors = 10 + lookup_descriptors;  // its socket, and its reader of the log
   kind.first = true;
   kind.plan = typed<plan_of>;
+  kind.keeps = keeps;
   kind.try_online = typed<try_online>;
   kind.link_bytes = typed<link_bytes>;
   return kind;

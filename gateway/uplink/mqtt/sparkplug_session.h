@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/metrics.h"
 #include "loop/loop.h"
@@ -14,6 +15,10 @@
 #include "uplink/mqtt/sparkplug_edge.h"
 
 namespace millrace {
+
+// What the files of an uplink are called, its name in between.
+inline constexpr std::string_view sparkplug_files = "sparkplug-", sparkplug_number = ".bdseq",
+                                  sparkplug_names = ".metrics";
 
 class SparkplugSession {
  public:

@@ -33,8 +33,11 @@ constexpr Key keys[] = {
         "rebirth",
         "Where names are missing, or messages, the node is asked to be born anew: the input may publish NCMD"),
     K::key<&C::rebirth_min>("rebirth_min", "Between two such requests to a node: from here ...")
-        .within(1s, 24h),
-    K::key<&C::rebirth_max>("rebirth_max", "... to here, while it does not help").within(1s, 24h),
+        .within(1s, 24h)
+        .only_with("rebirth"),
+    K::key<&C::rebirth_max>("rebirth_max", "... to here, while it does not help")
+        .within(1s, 24h)
+        .only_with("rebirth"),
     K::key<&C::nodes_max>("nodes_max", "Edge nodes remembered").within(1, 100'000),
     K::key<&C::metrics_max>("metrics_max", "Metrics and devices remembered, of all nodes together")
         .within(1, 2'000'000),
