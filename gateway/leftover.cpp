@@ -6,8 +6,9 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "log/open_lane.h"
-#include "pipeline/dead_letters.h"
 #include "record/batch.h"
+#include "record/fit_letter.h"
+#include "record/unsynced.h"
 #include "record/varint.h"
 
 namespace millrace {
@@ -27,8 +28,13 @@ bool is_folder_beside(std::string_view name) {
 }
 
 Leftover::Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder,
-                   std::unique_ptr<SqliteLog> log)
-    : loop_(loop), path_(std::move(path)), folder_(std::move(folder)), log_(std::move(log)) {}
+                   std::unique_ptr<SqliteLog> log, const LogOptions& options)
+    : loop_(loop),
+      path_(std::move(path)),
+      boot_id_(options.boot_id),
+      clock_trusted_(options.clock_trusted),
+      folder_(std::move(folder)),
+      log_(std::move(log)) {}
 
 Leftover::~Leftover() = default;
 
@@ -45,8 +51,8 @@ std::vector<std::unique_ptr<Leftover>> Leftover::find(Loop& loop, const std::str
       continue;
     }
     LOG_INFO("log: ", beside, " was left by another version; it is forwarded first");
-    found.push_back(
-        std::unique_ptr<Leftover>(new Leftover(loop, beside, std::move(folder), std::move(log).value())));
+    found.push_back(std::unique_ptr<Leftover>(
+        new Leftover(loop, beside, std::move(folder), std::move(log).value(), options)));
   }
   return found;
 }
@@ -187,18 +193,22 @@ void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> remo
 Sequence Leftover::add_letters(const std::vector<Row>& rows, Sequence from, const Log& log,
                                WriteSet& set) const {
   const std::size_t row_bytes_max = log.stats().row_bytes_max;
-  std::size_t bytes = 0;
+  std::size_t bytes = 0, told_bytes = 0;
   for (const Row& row : rows) {
     std::vector<Record> letters;
     if (Status status = decode_batch(*row.columns, row.zstd, letters); !status.ok()) {
+      Record loss = loss_of(row, from);
+      told_bytes += stored_bytes_max(loss);
+      if (!log.accepting() || log.why_not(Lane::alarm, told_bytes)) return std::max(row.first, from);
       LOG_ERROR("log: ", path_, ": ", row.count, " dead letters from number ", row.first,
                 " on cannot be read: ", status.detail());
+      set.records.emplace_back(Lane::alarm, std::move(loss));
       continue;
     }
     for (std::size_t i = 0; i < letters.size(); ++i) {
       const Sequence number = row.first + i;
       if (number < from || log_->is_struck(number)) continue;
-      DeadLetters::make_fit(letters[i], row_bytes_max);
+      make_fit(letters[i], row_bytes_max);
       const std::size_t own = stored_bytes_max(letters[i]);
       bytes += own;
       const bool never = own > row_bytes_max;  // that is told
@@ -207,6 +217,17 @@ Sequence Leftover::add_letters(const std::vector<Row>& rows, Sequence from, cons
     }
   }
   return rows.back().last() + 1;
+}
+
+// Of a row that cannot be read: of whose log the numbers are nobody would know, so that none are told.
+Record Leftover::loss_of(const Row& row, Sequence from) const {
+  LossDetail loss;
+  loss.reason = "unreadable";
+  for (Sequence number = std::max(row.first, from); number <= row.last(); ++number)
+    loss.count += !log_->is_struck(number);
+  Record record = loss_record(Lane::dead, std::move(loss), loop_.wall());
+  if (!clock_trusted_()) stamp_unsynced(record, boot_id_, loop_.now());
+  return record;
 }
 
 // A device that is being taken out of it is out before it goes: whoever asked hears how that went.

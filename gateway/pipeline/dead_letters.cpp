@@ -4,7 +4,7 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
-#include "record/record_proto.h"
+#include "record/fit_letter.h"
 #include "record/unsynced.h"
 
 namespace millrace {
@@ -12,8 +12,6 @@ namespace {
 
 constexpr std::size_t sampled_max = 1024;  // inputs and reasons; then they are counted anew
 constexpr Duration sample_each = std::chrono::minutes(1);
-constexpr std::size_t always_fits = 64 << 10;  // half a row of the smallest log
-constexpr std::size_t beside_max = 4 << 10;    // what a record takes in a row beside itself
 
 }  // namespace
 
@@ -84,24 +82,6 @@ Record DeadLetters::letter_of(const Arrival& arrival, const std::string& reason,
   record.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
   record.detail = std::move(detail);
   return record;
-}
-
-// Of a small log a payload of an eighth of it is too large.
-void DeadLetters::make_fit(Record& letter, std::size_t row_bytes_max) {
-  const auto& whole = std::get<DeadDetail>(letter.detail->body);
-  std::size_t bytes = whole.payload.size() + whole.channel.size();
-  for (const auto& [name, value] : whole.publisher.properties) bytes += name.size() + value.size();
-  const auto fits = [&letter, row_bytes_max] {
-    return encode_record(letter).size() + beside_max <= row_bytes_max;
-  };
-  if (bytes <= always_fits || fits()) return;
-  auto detail = std::make_shared<Detail>(*letter.detail);
-  auto& dead = std::get<DeadDetail>(detail->body);
-  if (dead.whole_size == 0) dead.whole_size = dead.payload.size();
-  dead.payload.resize(std::min(dead.payload.size(), Inbox::head_bytes));
-  dead.missing.resize(std::min<std::size_t>(dead.missing.size(), 1));  // it is never read again
-  letter.detail = detail;
-  if (!fits()) dead.publisher.properties = {};
 }
 
 void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRuns missing,

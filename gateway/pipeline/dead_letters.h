@@ -35,8 +35,6 @@ class DeadLetters {
   // In any case. `boot_id`: of the boot in which it arrived.
   void put(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id,
            WriteSet& set);
-  // One that no such row has room for is not stored at all: then its head stays, and its size.
-  static void make_fit(Record& letter, std::size_t row_bytes_max);
 
  private:
   bool has_room_for(const Arrival& arrival, const std::string& reason);
