@@ -348,6 +348,45 @@ TEST_CASE(
   }
 }
 
+TEST_CASE(
+    "log: one that blocks when full has room again, also where files of state take twice what it needs") {
+  Site site(2 << 20, WhenFull::block);
+  site.options.state_bytes_max = site.options.bytes_max / 4;
+  site.open();
+  // All of it at its bound, then all but one of it anew: by a little too few to be written into one file.
+  const auto put = [&](int round) {
+    WriteSet set;
+    for (int i = round; i < 64; ++i)
+      set.states.push_back({text("session/", i), Bytes(8000, static_cast<std::byte>(round))});
+    set.urgent = true;
+    site.log->commit(std::move(set), {});
+    site.loop->run_for(100ms);
+  };
+  put(0);
+  const std::uint64_t once = site.log->stats().bytes_used;
+  put(1);
+  REQUIRE(site.log->stats().bytes_used > once + 500'000);
+  for (int round = 0; round < 3; ++round) {
+    for (int commits = 0; commits < 3000 && !site.log->stats().blocked; ++commits) site.raw(50);
+    REQUIRE(site.log->stats().blocked);
+    CHECK(site.log->stats().bytes_used <= site.log->stats().bytes_max);
+    // What takes no more than it needs is not written again.
+    const std::uint64_t commits = site.log->stats().commits;
+    site.loop->run_for(1min);
+    CHECK(site.log->stats().commits <= commits + 1);
+    WriteSet delivered;
+    for (const Range& open : site.log->unsettled("up", Lane::raw))
+      delivered.settles.push_back({"up", Lane::raw, open, open.last - open.first + 1, How::delivered});
+    site.log->commit(std::move(delivered), {});
+    site.loop->run_for(10s);
+    REQUIRE_FALSE(site.log->stats().blocked);
+  }
+  site.open();  // after a kill
+  CHECK(site.log->stats().damaged_states == 0);
+  for (int i = 0; i < 64; ++i)
+    CHECK(site.log->state(text("session/", i)) == Bytes(8000, static_cast<std::byte>(i > 0)));
+}
+
 TEST_CASE("log: alarms are committed at once, and a storm of them costs ten commits a second") {
   Site site(64 << 20);
   const std::uint64_t before = site.log->stats().commits;
