@@ -6,12 +6,14 @@
 #include "base/utf8.h"
 #include "record/fit_letter.h"
 #include "record/unsynced.h"
+#include "record/varint.h"
 
 namespace millrace {
 namespace {
 
 constexpr std::size_t sampled_max = 1024;  // inputs and reasons; then they are counted anew
 constexpr Duration sample_each = std::chrono::minutes(1);
+constexpr const char* dropped_state = "dead_full";  // how many were not kept, and not told yet
 
 }  // namespace
 
@@ -21,7 +23,9 @@ DeadLetters::DeadLetters(Loop& loop, const Log& log, Metrics& metrics, Options o
       options_(std::move(options)),
       kept_(metrics.counter("millrace_dead_letters_total", "Payloads and records kept in the dead lane")),
       full_(metrics.counter("millrace_dead_full_total",
-                            "Undecodable payloads not kept because the dead lane is full")) {}
+                            "Undecodable payloads not kept because the dead lane is full")) {
+  if (const auto noted = log_.state(dropped_state)) dropped_ = wire::Reader(*noted).get_varint();
+}
 
 bool DeadLetters::has_room_for(const Arrival& arrival, const std::string& reason) {
   const LogStats stats = log_.stats();
@@ -38,17 +42,34 @@ bool DeadLetters::has_room_for(const Arrival& arrival, const std::string& reason
 }
 
 void DeadLetters::bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set) {
-  if (!has_room_for(arrival, reason)) {
-    full_.add();
-    ++dropped_;
-    return;
-  }
+  if (!has_room_for(arrival, reason)) return drop(set);
   put(arrival, reason, std::move(missing), options_.boot_id, set);
-  if (dropped_ == 0) return;
+  if (dropped_ > 0) tell_dropped(set);
+}
+
+// Who sent it takes it for accepted: how many there were is known after a kill, too.
+void DeadLetters::drop(WriteSet& set) {
+  full_.add();
+  ++dropped_;
+  if (!told_at_ || loop_.now() - *told_at_ >= sample_each) tell_dropped(set);
+  else note_dropped(set);
+}
+
+void DeadLetters::tell_dropped(WriteSet& set) {
   Record loss =
       loss_record(Lane::dead, {"", "dead_full", std::exchange(dropped_, 0), 0, 0, {}, 0}, loop_.wall());
   if (!options_.clock_vouched()) stamp_unsynced(loss, options_.boot_id, loop_.now());
   set.records.emplace_back(Lane::alarm, std::move(loss));
+  told_at_ = loop_.now();
+  note_dropped(set);
+}
+
+void DeadLetters::note_dropped(WriteSet& set) const {
+  Bytes count;
+  if (dropped_ > 0) wire::Writer(count).put_varint(dropped_);
+  const auto noted = std::ranges::find(set.states, dropped_state, &WriteSet::State::name);
+  if (noted != set.states.end()) noted->bytes = std::move(count);
+  else set.states.push_back({dropped_state, std::move(count), WriteSet::State::NoRoom::left_out});
 }
 
 Record DeadLetters::letter_of(const Arrival& arrival, const std::string& reason, ValueRuns missing,

@@ -109,4 +109,52 @@ TEST_CASE("letter: of the largest record there may be that an uplink refuses the
   CHECK_FALSE(whole_letter(letter).ok());
 }
 
+TEST_CASE("letter: of payloads that find no room in the dead lane each is told, also over a kill") {
+  World::Options options;
+  options.clock = ClockHistory::Kind::steady;
+  options.log.bytes_max = 4 << 20;
+  options.uplink_up = false;  // no segment goes
+  World world(seed(), options);
+  std::uint64_t sent = 0, readings = 0;
+  const auto send = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      std::string payload(10'000, 'x');
+      for (std::size_t at = 200; at < payload.size(); ++at)
+        payload[at] = static_cast<char>('a' + world.rng().below(26));
+      REQUIRE(world.send_raw("dev/x", payload));
+      REQUIRE(world.send("a", ++readings, 1));
+      ++sent;
+      world.loop().run_for(100ms);
+    }
+  };
+  const auto full = [&] {
+    const LogStats stats = world.log().stats();
+    return stats.dead_bytes > stats.bytes_max / dead_share;
+  };
+  for (int i = 0; i < 200 && !full(); ++i) send(1);
+  REQUIRE(full());
+  send(30);
+  world.loop().run_for(2s);
+  world.kill();
+  world.start();
+  world.loop().run_for(5s);
+  send(1);
+  world.far_side().set_up(true);
+  world.loop().run_for(3min);
+  std::uint64_t told = 0, letters = 0;
+  for (const Record& record : world.received) {
+    if (record.kind != Kind::loss) continue;
+    const auto& loss = std::get<LossDetail>(record.detail->body);
+    CHECK(loss.reason == "dead_full");
+    told += loss.count;
+  }
+  std::vector<Row> dead;
+  world.log().read(Lane::dead, {1, UINT64_MAX}, Log::Direction::up, 4 << 20,
+                   [&](Result<std::vector<Row>> rows) { dead = rows.value(); });
+  world.loop().run_for(1s);
+  for (const Row& row : dead) letters += row.count;
+  CHECK(told > 20);
+  CHECK(letters + told == sent);
+}
+
 }  // namespace fit_letter_test
