@@ -17,6 +17,24 @@ namespace {
 constexpr Duration look_every = std::chrono::milliseconds(200);
 constexpr Duration carry_again = std::chrono::seconds(10);
 constexpr std::size_t rows_bytes = 64 << 10;  // of rows with dead letters
+constexpr const char* going = ".going";       // behind the name of one whose files are being removed
+
+// It loses its name before its files: of one that a process left half gone the next would take what is there
+// for a copy or a log that lost its head, and carry letters again.
+Status remove_log(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const auto above = open_folder(path.substr(0, slash));
+  const std::string name = path.substr(slash + 1);
+  if (Status status = above->rename(name, name + going); !status.ok()) return status;
+  if (Status status = above->sync(); !status.ok()) return status;
+  return remove_folder(path + going);
+}
+
+void finish_removal(const std::string& path) {
+  if (!open_folder(path + going)->list().ok()) return;
+  if (Status gone = remove_folder(path + going); !gone.ok()) LOG_WARN("log: ", gone.detail());
+}
+
 }  // namespace
 
 std::string folder_beside(std::uint64_t format) { return text("format-", format); }
@@ -43,6 +61,7 @@ std::vector<std::unique_ptr<Leftover>> Leftover::find(Loop& loop, const std::str
   std::vector<std::unique_ptr<Leftover>> found;
   for (std::uint64_t format = oldest_log_format; format <= log_format; ++format) {
     const std::string beside = path + "/" + folder_beside(format);
+    finish_removal(beside);
     auto folder = open_folder(beside);
     if (!folder->list().ok()) continue;
     auto log = SqliteLog::open(loop, *folder, options, seed + format);
@@ -237,7 +256,7 @@ void Leftover::remove(Log& log, const std::function<void()>& removed) {
     return;
   }
   log_->stop([this, &log, removed] {
-    if (Status gone = remove_folder(path_); !gone.ok()) {
+    if (Status gone = remove_log(path_); !gone.ok()) {
       LOG_WARN("log: ", gone.detail());
     } else {
       LOG_INFO("log: ", path_, " is drained and gone");

@@ -182,6 +182,22 @@ TEST_CASE("leftover: dead letters that ours has no room for wait, and all are th
   CHECK(site.letters() == std::map<std::string, int>{{"gone", letters_of_each}, {"stays", letters_of_each}});
 }
 
+TEST_CASE("leftover: one whose files were going when the process ended is no log any more, and goes") {
+  std::string half_gone;
+  Site site({}, [&](const std::string& folder) {
+    // As it is left there by a process that ended after some of its files.
+    half_gone = folder + ".going";
+    std::filesystem::copy(folder, half_gone);
+    std::filesystem::remove(half_gone + "/" + anchor_name);
+  });
+  CHECK_FALSE(std::filesystem::exists(half_gone));
+  site.retire();
+  CHECK(site.loop.run_until([&] { return site.removed; }, 60s));
+  CHECK_FALSE(std::filesystem::exists(site.path + "/" + folder_beside(log_format)));
+  CHECK_FALSE(std::filesystem::exists(half_gone));
+  CHECK(site.letters() == std::map<std::string, int>{{"gone", letters_of_each}, {"stays", letters_of_each}});
+}
+
 TEST_CASE("leftover: dead letters of it that cannot be read are told in ours, and the others are there") {
   int spoiled = 0;
   // Bytes that are no batch, and yet what was written: their checksum is right.
