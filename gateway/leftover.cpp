@@ -6,8 +6,9 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "log/open_lane.h"
-#include "pipeline/dead_letters.h"
 #include "record/batch.h"
+#include "record/fit_letter.h"
+#include "record/unsynced.h"
 #include "record/varint.h"
 
 namespace millrace {
@@ -16,6 +17,24 @@ namespace {
 constexpr Duration look_every = std::chrono::milliseconds(200);
 constexpr Duration carry_again = std::chrono::seconds(10);
 constexpr std::size_t rows_bytes = 64 << 10;  // of rows with dead letters
+constexpr const char* going = ".going";       // behind the name of one whose files are being removed
+
+// It loses its name before its files: of one that a process left half gone the next would take what is there
+// for a copy or a log that lost its head, and carry letters again.
+Status remove_log(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const auto above = open_folder(path.substr(0, slash));
+  const std::string name = path.substr(slash + 1);
+  if (Status status = above->rename(name, name + going); !status.ok()) return status;
+  if (Status status = above->sync(); !status.ok()) return status;
+  return remove_folder(path + going);
+}
+
+void finish_removal(const std::string& path) {
+  if (!open_folder(path + going)->list().ok()) return;
+  if (Status gone = remove_folder(path + going); !gone.ok()) LOG_WARN("log: ", gone.detail());
+}
+
 }  // namespace
 
 std::string folder_beside(std::uint64_t format) { return text("format-", format); }
@@ -27,8 +46,13 @@ bool is_folder_beside(std::string_view name) {
 }
 
 Leftover::Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder,
-                   std::unique_ptr<SqliteLog> log)
-    : loop_(loop), path_(std::move(path)), folder_(std::move(folder)), log_(std::move(log)) {}
+                   std::unique_ptr<SqliteLog> log, const LogOptions& options)
+    : loop_(loop),
+      path_(std::move(path)),
+      boot_id_(options.boot_id),
+      clock_trusted_(options.clock_trusted),
+      folder_(std::move(folder)),
+      log_(std::move(log)) {}
 
 Leftover::~Leftover() = default;
 
@@ -37,6 +61,7 @@ std::vector<std::unique_ptr<Leftover>> Leftover::find(Loop& loop, const std::str
   std::vector<std::unique_ptr<Leftover>> found;
   for (std::uint64_t format = oldest_log_format; format <= log_format; ++format) {
     const std::string beside = path + "/" + folder_beside(format);
+    finish_removal(beside);
     auto folder = open_folder(beside);
     if (!folder->list().ok()) continue;
     auto log = SqliteLog::open(loop, *folder, options, seed + format);
@@ -45,8 +70,8 @@ std::vector<std::unique_ptr<Leftover>> Leftover::find(Loop& loop, const std::str
       continue;
     }
     LOG_INFO("log: ", beside, " was left by another version; it is forwarded first");
-    found.push_back(
-        std::unique_ptr<Leftover>(new Leftover(loop, beside, std::move(folder), std::move(log).value())));
+    found.push_back(std::unique_ptr<Leftover>(
+        new Leftover(loop, beside, std::move(folder), std::move(log).value(), options)));
   }
   return found;
 }
@@ -189,18 +214,22 @@ void Leftover::carry_letters(Log& log, Sequence from, std::function<void()> remo
 Sequence Leftover::add_letters(const std::vector<Row>& rows, Sequence from, const Log& log,
                                WriteSet& set) const {
   const std::size_t row_bytes_max = log.stats().row_bytes_max;
-  std::size_t bytes = 0;
+  std::size_t bytes = 0, told_bytes = 0;
   for (const Row& row : rows) {
     std::vector<Record> letters;
     if (Status status = decode_batch(*row.columns, row.zstd, letters); !status.ok()) {
+      Record loss = loss_of(row, from);
+      told_bytes += stored_bytes_max(loss);
+      if (!log.accepting() || log.why_not(Lane::alarm, told_bytes)) return std::max(row.first, from);
       LOG_ERROR("log: ", path_, ": ", row.count, " dead letters from number ", row.first,
                 " on cannot be read: ", status.detail());
+      set.records.emplace_back(Lane::alarm, std::move(loss));
       continue;
     }
     for (std::size_t i = 0; i < letters.size(); ++i) {
       const Sequence number = row.first + i;
       if (number < from || log_->is_struck(number)) continue;
-      DeadLetters::make_fit(letters[i], row_bytes_max);
+      make_fit(letters[i], row_bytes_max);
       const std::size_t own = stored_bytes_max(letters[i]);
       bytes += own;
       const bool never = own > row_bytes_max;  // that is told
@@ -211,6 +240,17 @@ Sequence Leftover::add_letters(const std::vector<Row>& rows, Sequence from, cons
   return rows.back().last() + 1;
 }
 
+// Of a row that cannot be read: of whose log the numbers are nobody would know, so that none are told.
+Record Leftover::loss_of(const Row& row, Sequence from) const {
+  LossDetail loss;
+  loss.reason = "unreadable";
+  for (Sequence number = std::max(row.first, from); number <= row.last(); ++number)
+    loss.count += !log_->is_struck(number);
+  Record record = loss_record(Lane::dead, std::move(loss), loop_.wall());
+  if (!clock_trusted_()) stamp_unsynced(record, boot_id_, loop_.now());
+  return record;
+}
+
 // A device that is being taken out of it is out before it goes: whoever asked hears how that went.
 void Leftover::remove(Log& log, const std::function<void()>& removed) {
   if (log_->mending()) {
@@ -218,7 +258,7 @@ void Leftover::remove(Log& log, const std::function<void()>& removed) {
     return;
   }
   log_->stop([this, &log, removed] {
-    if (Status gone = remove_folder(path_); !gone.ok()) {
+    if (Status gone = remove_log(path_); !gone.ok()) {
       LOG_WARN("log: ", gone.detail());
     } else {
       LOG_INFO("log: ", path_, " is drained and gone");

@@ -54,10 +54,12 @@ class Leftover {
   bool retiring() const { return retiring_; }
 
  private:
-  Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder, std::unique_ptr<SqliteLog> log);
+  Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder, std::unique_ptr<SqliteLog> log,
+           const LogOptions& options);
   void look();
   void carry_letters(Log& log, Sequence from, std::function<void()> removed);
   Sequence add_letters(const std::vector<Row>& rows, Sequence from, const Log& log, WriteSet& set) const;
+  Record loss_of(const Row& row, Sequence from) const;
   void retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble);
   void remove(Log& log, const std::function<void()>& removed);
   std::string carried_name() const;
@@ -66,6 +68,8 @@ class Leftover {
 
   Loop& loop_;
   std::string path_;
+  const std::uint64_t boot_id_;
+  const std::function<bool()> clock_trusted_;
   std::unique_ptr<Folder> folder_;
   std::unique_ptr<SqliteLog> log_;
   std::unique_ptr<Uplinks> uplinks_;

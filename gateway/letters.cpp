@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "record/batch.h"
+#include "record/fit_letter.h"
 #include "record/record_proto.h"
 
 namespace millrace {
@@ -23,6 +24,7 @@ void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Range st
     if (!uplink)
       return done(
           {Code::invalid, text("the uplink \"", shown(letter.consumer), "\" is not in the configuration")});
+    if (Status status = whole_letter(letter); !status.ok()) return done(status);
     auto record = decode_record(letter.payload);
     if (!record.ok()) return done(record.status());
     BatchBuilder builder;

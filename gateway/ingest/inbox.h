@@ -8,13 +8,14 @@
 #include "base/status.h"
 #include "ingest/arrival.h"
 #include "ingest/intake.h"
+#include "record/fit_letter.h"
 
 namespace millrace {
 
 class Inbox {
  public:
   // Of a message that can never fit, so many bytes are kept at most.
-  static constexpr std::size_t head_bytes = 4096;
+  static constexpr std::size_t head_bytes = letter_head_bytes;
 
   virtual ~Inbox() = default;
   // Any thread. A copy; no system call unless the loop sleeps; never waits for the loop. Three answers:

@@ -15,6 +15,11 @@ namespace {
 constexpr Duration refusal_silence = std::chrono::minutes(1);
 constexpr std::uint64_t state_in_table_min = 32 << 10;
 
+// Of what pipeline and inputs keep, so much may lie in the head.
+std::uint64_t state_table_bytes(const LogOptions& options) {
+  return std::max(options.segment_bytes / 4, state_in_table_min);
+}
+
 // What a head holds once `rows` are in it. It is noted in the head itself: should rows be missing, that can
 // be told.
 Bytes account_of(SegmentInfo head, const std::vector<Row>& rows) {
@@ -186,6 +191,12 @@ void GroupWriter::seal_head() {
   p_.state.put(segment_key(p_.head.id), encode_segment(sealing));
 }
 
+// Files of state grow to twice of what it needs before they are written anew, and where the log is small that
+// is a quarter of it: inputs would wait for room that never comes.
+bool GroupWriter::state_is_in_the_way() const {
+  return !p_.stopping && p_.space.full() && p_.state.wasteful(state_table_bytes(p_.options));
+}
+
 void GroupWriter::fill(GroupWrite& group, bool seal) {
   for (const WriteSet::Settle& s : std::exchange(p_.open.settles, {})) add_settle(settles, s);
   if (seal) {
@@ -201,7 +212,7 @@ void GroupWriter::fill(GroupWrite& group, bool seal) {
     marked_at_ = p_.loop.now();
   }
   group.folder_identity = p_.folder_identity;
-  p_.state.give(group, std::max(p_.options.segment_bytes / 4, state_in_table_min));
+  p_.state.give(group, state_table_bytes(p_.options), state_is_in_the_way());
   group.copies = std::exchange(p_.open.copies, {});
   std::vector<std::string> removals = std::exchange(p_.open.removals, {});
   group.remove_after.insert(group.remove_after.begin(), removals.begin(), removals.end());
@@ -357,6 +368,7 @@ void GroupWriter::on_committed(const GroupResult& result) {
   }
   on_mark(result.mark_status);
   p_.space.make_room();
+  if (state_is_in_the_way()) p_.open.dirty = p_.open.urgent = true;  // now, also where groups are held back
   tell_room();
   if (p_.stopping && !p_.open.dirty) {
     // a failed checkpoint leaves a WAL that the next start reads

@@ -53,6 +53,7 @@ class GroupWriter {
   Status fit_states(WriteSet& set);
   Duration alarm_wait();
   void close();
+  bool state_is_in_the_way() const;
   Log::GroupTimes times_of(const GroupWrite& group);
   void number_all(GroupWrite& group);
   void note_numbers(GroupWrite& group);

@@ -7,6 +7,11 @@
 #include "log/state_table.h"
 
 namespace millrace {
+namespace {
+
+constexpr Duration look_again_after = std::chrono::minutes(1);
+
+}  // namespace
 
 void LogSpace::read(Lane lane, Range range, Log::Direction direction, std::size_t bytes_max,
                     std::function<void(Result<std::vector<Row>>)> done) {
@@ -175,20 +180,38 @@ void LogSpace::make_room() {
   }
 }
 
-// More dead letters than move to the head at a time stay where they are, as long as all of them have not more
-// than their share of the log. Its rows are looked at again when some of its letters were struck.
+// A segment with more dead letters than this stays for them, as long as all of them have not more than their
+// share of the log: were they carried from head to head, each would soon be full of them again.
+std::uint64_t LogSpace::letters_carried_max() const { return p_.options.segment_bytes / 4; }
+
+// Its rows are looked at again when some of its letters were struck, but not for each of them: a retry of
+// thousands strikes them one after the other.
 bool LogSpace::mostly_letters(const SegmentInfo& segment) const {
   const LaneSpan& dead = segment.lanes[static_cast<std::size_t>(Lane::dead)];
-  if (dead.bytes <= p_.options.segment_bytes / 2 || !letters_have_room()) return false;
   const auto looked = looked_at_.find(segment.id);
-  return p_.struck.count_in({dead.first, dead.last}) == (looked == looked_at_.end() ? 0 : looked->second);
+  if (looked == looked_at_.end() && dead.bytes <= letters_carried_max()) return false;
+  if (!letters_have_room()) return false;
+  const std::uint64_t struck = p_.struck.count_in({dead.first, dead.last});
+  if (looked == looked_at_.end()) return struck == 0;
+  if (struck == looked->second.struck) return true;
+  return p_.loop.now() - looked->second.at < look_again_after && !p_.struck.has_all({dead.first, dead.last});
 }
 
 bool LogSpace::letters_have_room() const {
   std::uint64_t letters = 0;
-  for (const SegmentInfo& each : p_.segments())
-    letters += each.lanes[static_cast<std::size_t>(Lane::dead)].bytes;
+  for (const SegmentInfo& each : p_.segments()) letters += letter_bytes(each);
   return letters <= p_.options.bytes_max / dead_share;
+}
+
+// Of those that were not struck: as they were found, else by the part of the numbers that was.
+std::uint64_t LogSpace::letter_bytes(const SegmentInfo& segment) const {
+  const LaneSpan& dead = segment.lanes[static_cast<std::size_t>(Lane::dead)];
+  if (dead.empty()) return 0;
+  const auto looked = looked_at_.find(segment.id);
+  if (looked != looked_at_.end()) return looked->second.bytes;
+  const auto numbers = static_cast<double>(dead.last - dead.first + 1);
+  const auto left = numbers - static_cast<double>(p_.struck.count_in({dead.first, dead.last}));
+  return static_cast<std::uint64_t>(static_cast<double>(dead.bytes) * left / numbers);
 }
 
 // Whether it stays for its letters, now that its rows are known.
@@ -198,10 +221,11 @@ bool LogSpace::stays_for_letters(const SegmentInfo& segment, const std::vector<L
     const Row& row = listed.row;
     if (row.lane == Lane::dead && !p_.struck.has_all({row.first, row.last()})) bytes += listed.bytes;
   }
-  if (bytes <= p_.options.segment_bytes / 2 || !letters_have_room()) return false;
   const LaneSpan& dead = segment.lanes[static_cast<std::size_t>(Lane::dead)];
-  looked_at_[segment.id] = p_.struck.count_in({dead.first, dead.last});
-  return true;
+  looked_at_[segment.id] = {p_.struck.count_in({dead.first, dead.last}), bytes, p_.loop.now()};
+  const bool stays = bytes > letters_carried_max() && letters_have_room();
+  if (!stays) looked_at_.erase(segment.id);
+  return stays;
 }
 
 // One commit: the rows that stay move to the head, the rest is settled as evicted with a loss record, the
@@ -212,8 +236,10 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
   // everything else.
   std::array<std::uint64_t, lane_count> lane_bytes{};
   for (const SegmentInfo& other : p_.segments()) {
-    for (std::size_t lane = 0; other.id != segment.id && lane < lane_count; ++lane)
-      lane_bytes[lane] += other.lanes[lane].bytes;
+    if (other.id == segment.id) continue;
+    for (const Lane lane : all_lanes)
+      lane_bytes[static_cast<std::size_t>(lane)] +=
+          lane == Lane::dead ? letter_bytes(other) : other.lanes[static_cast<std::size_t>(lane)].bytes;
   }
   const auto lane_bytes_max = [&](Lane lane) -> std::uint64_t {
     if (lane == Lane::dead) return p_.options.bytes_max / dead_share;

@@ -34,18 +34,26 @@ class LogSpace {
   void make_room();
   // The table forgets the segment in the open group; the file goes once that is committed.
   void drop_segment(std::uint32_t id);
+  // It is made anew: what was known of its rows may be no more.
+  void look_again(std::uint32_t id) { looked_at_.erase(id); }
 
  private:
   std::uint64_t share() const;
+  std::uint64_t letters_carried_max() const;
   bool mostly_letters(const SegmentInfo& segment) const;
   bool letters_have_room() const;
+  std::uint64_t letter_bytes(const SegmentInfo& segment) const;
   bool stays_for_letters(const SegmentInfo& segment, const std::vector<ListedRow>& rows);
   void reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict);
 
   LogParts& p_;
   bool reclaiming_ = false;
-  // Segments that stay for their letters, and how many of these were struck when their rows were looked at.
-  std::map<std::uint32_t, std::uint64_t> looked_at_;
+  // Segments that stay for their letters: how their rows were when they were looked at.
+  struct Looked {
+    std::uint64_t struck = 0, bytes = 0;  // how many were struck, and of those that were not
+    Instant at;
+  };
+  std::map<std::uint32_t, Looked> looked_at_;
 };
 
 }  // namespace millrace

@@ -90,9 +90,9 @@ std::vector<std::string> LogState::user_names(std::string_view prefix) const {
 
 // ---- groups
 
-void LogState::give(GroupWrite& group, std::uint64_t table_bytes) {
+void LogState::give(GroupWrite& group, std::uint64_t table_bytes, bool anew) {
   note_overlay();
-  spill(group, table_bytes);
+  spill(group, table_bytes, anew);
   list_changes(group);
   if (group.fresh_head) group.state = head_table();
 }
@@ -113,11 +113,12 @@ void LogState::note_overlay() {
 }
 
 // When the files hold more that is gone than that is left, into one that holds all of it, and the others go.
-void LogState::spill(GroupWrite& group, std::uint64_t table_bytes) {
+void LogState::spill(GroupWrite& group, std::uint64_t table_bytes, bool anew) {
   std::vector<StateFile> going;
   if (group.fresh_head) going = std::exchange(retired_, {});  // the sealed head does not name them
-  if (overlay_bytes_ > table_bytes) {
-    const bool all = bytes_of_files(files_) + overlay_bytes_ > 2 * taken_.all || files_.size() >= files_max;
+  if (anew || overlay_bytes_ > table_bytes) {
+    const bool all =
+        anew || bytes_of_files(files_) + overlay_bytes_ > 2 * taken_.all || files_.size() >= files_max;
     StateEntries entries;
     if (all) {
       for (auto at = table_.lower_bound(user_key("")); at != table_.end() && is_user_key(at->first); ++at)
@@ -195,6 +196,14 @@ StateTable LogState::written_with(const GroupWrite& group) const {
 // ---- side files
 
 std::uint64_t LogState::file_bytes() const { return bytes_of_files(files_) + bytes_of_files(retired_); }
+
+bool LogState::wasteful(std::uint64_t table_bytes) const {
+  const std::uint64_t files = bytes_of_files(files_);
+  std::uint64_t anew = 0;
+  for (auto at = table_.lower_bound(user_key("")); at != table_.end() && is_user_key(at->first); ++at)
+    anew += entry_bytes_max(at->first, at->second->size());
+  return files > anew + std::max(table_bytes, anew / 8);
+}
 
 void LogState::remove_retired(Folder& folder) {
   for (const StateFile& file : std::exchange(retired_, {})) (void)folder.remove(state_file_name(file.id));

@@ -47,8 +47,8 @@ class LogState {
   std::set<std::string> take_changed() { return std::exchange(changed_, {}); }
   void add_changed(std::set<std::string> names) { changed_.merge(names); }
   // What changed goes into `group`; of a fresh head the whole table. More than `table_bytes` of what pipeline
-  // and inputs keep goes into a file of its own.
-  void give(GroupWrite& group, std::uint64_t table_bytes);
+  // and inputs keep goes into a file of its own; `anew`: all of it, and the files there were go.
+  void give(GroupWrite& group, std::uint64_t table_bytes, bool anew = false);
   // How many entries the table has once this is written: should some be hidden by damage, that can be told.
   // Last of all.
   void count_entries(GroupWrite& group) const;
@@ -60,6 +60,9 @@ class LogState {
   // ---- side files
   std::uint64_t file_bytes() const;  // on disk, those included that only the head before this one names
   bool has_files() const { return !files_.empty(); }
+  // Whether files take more than a new one that holds all would: by `table_bytes` at least, and by an eighth.
+  // Once they were written anew they do not, until so much has changed again.
+  bool wasteful(std::uint64_t table_bytes) const;
   // For when there is no room: they were for the day this head is lost.
   void remove_retired(Folder& folder);
 
@@ -85,7 +88,7 @@ class LogState {
     return taken.all + (kept_max_ - std::min(kept_max_, taken.kept));
   }
   void note_overlay();
-  void spill(GroupWrite& group, std::uint64_t table_bytes);
+  void spill(GroupWrite& group, std::uint64_t table_bytes, bool anew);
   StateTable head_table() const;
   void list_changes(GroupWrite& group);
   void lay_over(StateTable users);

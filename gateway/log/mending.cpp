@@ -216,6 +216,7 @@ void Mending::on_rebuilt(std::uint32_t id, const Rebuilt& rebuilt, How how) {
   const SegmentInfo before = segment;
   segment.file_bytes = rebuilt.file_bytes;
   segment.lanes = rebuilt.lanes;
+  p_.space.look_again(id);
   std::vector<Row> rows = rebuilt.rows;
   if (std::erase_if(rows, [&](const Row& row) { return row.first > before.valid_through; }) > 0) {
     segment.lanes = {};  // remains of a commit that was repeated elsewhere do not count

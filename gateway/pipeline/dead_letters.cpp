@@ -4,16 +4,16 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
-#include "record/record_proto.h"
+#include "record/fit_letter.h"
 #include "record/unsynced.h"
+#include "record/varint.h"
 
 namespace millrace {
 namespace {
 
 constexpr std::size_t sampled_max = 1024;  // inputs and reasons; then they are counted anew
 constexpr Duration sample_each = std::chrono::minutes(1);
-constexpr std::size_t always_fits = 64 << 10;  // half a row of the smallest log
-constexpr std::size_t beside_max = 4 << 10;    // what a record takes in a row beside itself
+constexpr const char* dropped_state = "dead_full";  // how many were not kept, and not told yet
 
 }  // namespace
 
@@ -23,7 +23,9 @@ DeadLetters::DeadLetters(Loop& loop, const Log& log, Metrics& metrics, Options o
       options_(std::move(options)),
       kept_(metrics.counter("millrace_dead_letters_total", "Payloads and records kept in the dead lane")),
       full_(metrics.counter("millrace_dead_full_total",
-                            "Undecodable payloads not kept because the dead lane is full")) {}
+                            "Undecodable payloads not kept because the dead lane is full")) {
+  if (const auto noted = log_.state(dropped_state)) dropped_ = wire::Reader(*noted).get_varint();
+}
 
 bool DeadLetters::has_room_for(const Arrival& arrival, const std::string& reason) {
   const LogStats stats = log_.stats();
@@ -40,17 +42,34 @@ bool DeadLetters::has_room_for(const Arrival& arrival, const std::string& reason
 }
 
 void DeadLetters::bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set) {
-  if (!has_room_for(arrival, reason)) {
-    full_.add();
-    ++dropped_;
-    return;
-  }
+  if (!has_room_for(arrival, reason)) return drop(set);
   put(arrival, reason, std::move(missing), options_.boot_id, set);
-  if (dropped_ == 0) return;
+  if (dropped_ > 0) tell_dropped(set);
+}
+
+// Who sent it takes it for accepted: how many there were is known after a kill, too.
+void DeadLetters::drop(WriteSet& set) {
+  full_.add();
+  ++dropped_;
+  if (!told_at_ || loop_.now() - *told_at_ >= sample_each) tell_dropped(set);
+  else note_dropped(set);
+}
+
+void DeadLetters::tell_dropped(WriteSet& set) {
   Record loss =
       loss_record(Lane::dead, {"", "dead_full", std::exchange(dropped_, 0), 0, 0, {}, 0}, loop_.wall());
   if (!options_.clock_vouched()) stamp_unsynced(loss, options_.boot_id, loop_.now());
   set.records.emplace_back(Lane::alarm, std::move(loss));
+  told_at_ = loop_.now();
+  note_dropped(set);
+}
+
+void DeadLetters::note_dropped(WriteSet& set) const {
+  Bytes count;
+  if (dropped_ > 0) wire::Writer(count).put_varint(dropped_);
+  const auto noted = std::ranges::find(set.states, dropped_state, &WriteSet::State::name);
+  if (noted != set.states.end()) noted->bytes = std::move(count);
+  else set.states.push_back({dropped_state, std::move(count), WriteSet::State::NoRoom::left_out});
 }
 
 Record DeadLetters::letter_of(const Arrival& arrival, const std::string& reason, ValueRuns missing,
@@ -84,24 +103,6 @@ Record DeadLetters::letter_of(const Arrival& arrival, const std::string& reason,
   record.trust = arrival.clock_trusted ? TimeTrust::gateway : TimeTrust::unsynced;
   record.detail = std::move(detail);
   return record;
-}
-
-// Of a small log a payload of an eighth of it is too large.
-void DeadLetters::make_fit(Record& letter, std::size_t row_bytes_max) {
-  const auto& whole = std::get<DeadDetail>(letter.detail->body);
-  std::size_t bytes = whole.payload.size() + whole.channel.size();
-  for (const auto& [name, value] : whole.publisher.properties) bytes += name.size() + value.size();
-  const auto fits = [&letter, row_bytes_max] {
-    return encode_record(letter).size() + beside_max <= row_bytes_max;
-  };
-  if (bytes <= always_fits || fits()) return;
-  auto detail = std::make_shared<Detail>(*letter.detail);
-  auto& dead = std::get<DeadDetail>(detail->body);
-  if (dead.whole_size == 0) dead.whole_size = dead.payload.size();
-  dead.payload.resize(std::min(dead.payload.size(), Inbox::head_bytes));
-  dead.missing.resize(std::min<std::size_t>(dead.missing.size(), 1));  // it is never read again
-  letter.detail = detail;
-  if (!fits()) dead.publisher.properties = {};
 }
 
 void DeadLetters::put(const Arrival& arrival, const std::string& reason, ValueRuns missing,

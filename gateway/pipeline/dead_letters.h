@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -35,17 +36,19 @@ class DeadLetters {
   // In any case. `boot_id`: of the boot in which it arrived.
   void put(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id,
            WriteSet& set);
-  // One that no such row has room for is not stored at all: then its head stays, and its size.
-  static void make_fit(Record& letter, std::size_t row_bytes_max);
 
  private:
   bool has_room_for(const Arrival& arrival, const std::string& reason);
+  void drop(WriteSet& set);
+  void tell_dropped(WriteSet& set);
+  void note_dropped(WriteSet& set) const;
 
   Loop& loop_;
   const Log& log_;
   Options options_;
   std::unordered_map<std::uint64_t, Instant> sampled_;
-  std::uint64_t dropped_ = 0;
+  std::uint64_t dropped_ = 0;  // and not told yet; noted in the log with each
+  std::optional<Instant> told_at_;
   Counter& kept_;
   Counter& full_;
 };

@@ -3,6 +3,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "record/fit_letter.h"
 
 namespace millrace {
 namespace {
@@ -238,9 +239,7 @@ Status Decoding::decode_again(const Record& letter, WriteSet& set) {
   const InputDecoder* decoder = input ? input->decoder_of(UINT64_MAX) : nullptr;
   if (!decoder)
     return {Code::invalid, text("the input \"", shown(dead.consumer), "\" is not in the configuration")};
-  if (dead.whole_size > 0)
-    return {Code::invalid,
-            text("only the first ", dead.payload.size(), " of its ", dead.whole_size, " bytes were kept")};
+  if (Status status = whole_letter(dead); !status.ok()) return status;
   const OpenedLetter opened(letter);
   Arrival arrival = opened.arrival();
   date(arrival, detail.boot_id);

@@ -1,5 +1,6 @@
 #include "uplink/settling.h"
 
+#include "record/fit_letter.h"
 #include "record/unsynced.h"
 #include "uplink/shipper.h"
 
@@ -7,6 +8,10 @@ namespace millrace {
 
 void Settling::settle(Lane lane, Run& run, bool scattered) {
   WriteSet set = settle_finished(run, lane, {options_.consumer(), options_.name}, loop_.wall(), scattered);
+  // What a letter tells beside the record may be what is too much for a row, and that record is settled.
+  for (auto& [to, record] : set.records) {
+    if (to == Lane::dead) make_fit(record, log_.stats().row_bytes_max);
+  }
   if (!options_.clock_trusted()) {
     for (auto& [to, record] : set.records) stamp_unsynced(record, options_.boot_id, loop_.now());
   }

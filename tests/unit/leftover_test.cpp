@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "leftover.h"
+#include "log/sqlite.h"
 #include "log_commands.h"
 #include "record/batch.h"
 #include "sim/world/sim_loop.h"
@@ -47,9 +48,10 @@ struct Site {
   std::unique_ptr<LogCommands> commands;
   bool removed = false;
 
-  explicit Site(const LogOptions& ours = {}) {
+  explicit Site(const LogOptions& ours = {}, const std::function<void(const std::string&)>& meanwhile = {}) {
     REQUIRE(::mkdtemp(path.data()) != nullptr);
     leave_a_log(path + "/" + folder_beside(log_format));
+    if (meanwhile) meanwhile(path + "/" + folder_beside(log_format));
     folder = open_folder(path);
     log = opened(*folder, 1, ours);
     leftovers = Leftover::find(loop, path, LogOptions{}, 2);
@@ -178,6 +180,76 @@ TEST_CASE("leftover: dead letters that ours has no room for wait, and all are th
   CHECK(site.loop.run_until([&] { return site.removed; }, 60s));
   CHECK(site.log->stats().refused_records == 0);
   CHECK(site.letters() == std::map<std::string, int>{{"gone", letters_of_each}, {"stays", letters_of_each}});
+}
+
+TEST_CASE("leftover: one whose files were going when the process ended is no log any more, and goes") {
+  std::string half_gone;
+  Site site({}, [&](const std::string& folder) {
+    // As it is left there by a process that ended after some of its files.
+    half_gone = folder + ".going";
+    std::filesystem::copy(folder, half_gone);
+    std::filesystem::remove(half_gone + "/" + anchor_name);
+  });
+  CHECK_FALSE(std::filesystem::exists(half_gone));
+  site.retire();
+  CHECK(site.loop.run_until([&] { return site.removed; }, 60s));
+  CHECK_FALSE(std::filesystem::exists(site.path + "/" + folder_beside(log_format)));
+  CHECK_FALSE(std::filesystem::exists(half_gone));
+  CHECK(site.letters() == std::map<std::string, int>{{"gone", letters_of_each}, {"stays", letters_of_each}});
+}
+
+TEST_CASE("leftover: dead letters of it that cannot be read are told in ours, and the others are there") {
+  int spoiled = 0;
+  // Bytes that are no batch, and yet what was written: their checksum is right.
+  Site site({}, [&](const std::string& folder) {
+    auto db = Database::open(folder + "/" + segment_name(1), Database::Mode::write, "");
+    REQUIRE(db.ok());
+    auto select = db.value().prepare("SELECT first,count FROM rows WHERE lane=? ORDER BY first");
+    auto update = db.value().prepare("UPDATE rows SET columns=?,crc=?,zstd=0 WHERE first=?");
+    REQUIRE(select.ok());
+    REQUIRE(update.ok());
+    select.value().bind(1, static_cast<std::int64_t>(Lane::dead));
+    std::vector<Row> rows;
+    while (select.value().step().value()) {
+      rows.push_back({Lane::dead, static_cast<Sequence>(select.value().integer(0)),
+                      static_cast<std::uint32_t>(select.value().integer(1)), false, nullptr});
+    }
+    REQUIRE(rows.size() > 3);
+    const Bytes bytes(60'000, std::byte{0xff});
+    for (const std::size_t at : {std::size_t{1}, rows.size() - 1}) {
+      spoiled += static_cast<int>(rows[at].count);
+      REQUIRE(update.value()
+                  .bind(1, BytesView(bytes))
+                  .bind(2, static_cast<std::int64_t>(row_crc(rows[at], bytes)))
+                  .bind(3, static_cast<std::int64_t>(rows[at].first))
+                  .run()
+                  .ok());
+    }
+    REQUIRE(db.value().checkpoint(true).ok());
+  });
+  site.log->subscribe({"up", {Lane::alarm}, Subscription::Start::oldest});
+  site.retire();
+  CHECK(site.loop.run_until([&] { return site.removed; }, 60s));
+  int letters = 0;
+  for (const auto& [device, count] : site.letters()) letters += count;
+  CHECK(letters == 2 * letters_of_each - spoiled);
+  int told = 0;
+  std::vector<Row> rows;
+  site.log->read(Lane::alarm, {1, UINT64_MAX}, Log::Direction::up, 4 << 20,
+                 [&](const Result<std::vector<Row>>& read) { rows = read.value(); });
+  site.loop.run_for(1s);
+  for (const Row& row : rows) {
+    std::vector<Record> records;
+    REQUIRE(decode_batch(*row.columns, row.zstd, records).ok());
+    for (const Record& record : records) {
+      REQUIRE(record.kind == Kind::loss);
+      CHECK(record.metric == lane_name(Lane::dead));
+      const auto& loss = std::get<LossDetail>(record.detail->body);
+      CHECK(loss.reason == "unreadable");
+      told += static_cast<int>(loss.count);
+    }
+  }
+  CHECK(told == spoiled);
 }
 
 }  // namespace leftover_test
