@@ -338,6 +338,11 @@ TEST_CASE("names of the payload: a metric that a message has not is not missed t
   CHECK(out.unread.reason() == "r[1]: \"g\", which names the metric, is missing");
 }
 
+TEST_CASE("a word that is neither true nor false is told as that") {
+  CHECK(by("metrics = { a = { path = 'a', type = 'bool' } }", R"({"a":"open"})").status.detail() ==
+        "\"a\" is neither true nor false: open");
+}
+
 TEST_CASE("bare values that a condition asks for are readings") {
   const Decoded out = by("each = 'temps[]'\nwhen = '@ > 3'", R"({"temps":[1,5,null]})");
   CHECK(out.status.ok());
