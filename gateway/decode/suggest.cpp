@@ -103,7 +103,7 @@ constexpr std::string_view unit_names[] = {"unit", "units", "u", "uom"};
 constexpr std::string_view plain_levels[] = {
     "telemetry", "state",   "up",          "data", "sensor", "sensors",  "event",    "events",
     "status",    "json",    "value",       "tele", "stat",   "messages", "readings", "measurements",
-    "plant",     "devices", "application", "v3",   "home",   "rpc"};
+    "plant",     "devices", "application", "v3",   "home",   "rpc",      "upload"};
 
 constexpr const char* every_value = "# Without metrics every value becomes one, named by its path.\n";
 
@@ -168,7 +168,7 @@ const std::string* best_member(const Tree& object, const std::string_view (&name
 }
 
 // What varies of the topics becomes a name. `guessed`: none does, and one that could is taken for it.
-std::string pattern_of(const std::vector<RouteSample>& samples, bool& has_device, bool& guessed) {
+std::string pattern_of(const std::vector<RouteSample>& samples, int& names, bool& guessed) {
   std::vector<std::string_view> levels = split(samples[0].topic, '/');
   std::vector<bool> varies(levels.size(), false);
   for (const RouteSample& sample : samples) {
@@ -181,20 +181,18 @@ std::string pattern_of(const std::vector<RouteSample>& samples, bool& has_device
     for (std::size_t i = levels.size(); i-- > 0;) {
       const bool word =
           rank_in(plain_levels, levels[i]) < std::size(plain_levels) || levels[i].starts_with('$');
-      if (word || (i == 0 && levels.size() > 1)) continue;
+      if (word || levels[i].empty() || (i == 0 && levels.size() > 1)) continue;
       varies[i] = true;
       break;
     }
   }
   std::string out;
-  int names = 0;
   for (std::size_t i = 0; i < levels.size(); ++i) {
     varies[i] = varies[i] || !good_utf8(levels[i]);  // a line's bytes, say: no TOML can name it
     const std::string name = names == 0 ? "{device}" : text("{level", names + 1, "}");
     if (varies[i]) ++names;
     out += (i > 0 ? "/" : "") + (varies[i] ? name : std::string(levels[i]));
   }
-  has_device = names > 0;
   return out;
 }
 
@@ -699,17 +697,29 @@ std::string best_of(const std::vector<std::string>& all, const std::string& topi
   return best;
 }
 
+// The first level that varies is the device. Of a bare value the last one says what it is; the others are
+// tags, so that what two topics say is never one reading.
+void add_levels(std::string& keys, int names) {
+  constexpr std::string_view bare = "metrics = { value = ";
+  const std::size_t at = names > 1 ? keys.find(bare) : std::string::npos;
+  if (at != std::string::npos) keys.replace(at, bare.size(), text("metrics = { \"{level", names--, "}\" = "));
+  std::string tags;
+  for (int i = 2; i <= names; ++i) tags += text(i > 2 ? ", " : "", "\"level", i, "\"");
+  if (!tags.empty()) keys = text("tags = [", tags, "]\n", keys);
+}
+
 }  // namespace
 
 Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_view table) {
   Suggestion out;
   if (samples.empty()) return out;
   const bool topics = !samples[0].topic.empty();
-  bool has_device = false, guessed = false;
+  int names = 0;  // of levels
+  bool guessed = false;
   // Sparkplug's data says nothing without the births, which come by other topics.
   const bool sparkplug = samples[0].topic.starts_with("spBv1.0/");
   const std::string topic = sparkplug ? "spBv1.0/#"
-                            : topics  ? pattern_of(samples, has_device, guessed)
+                            : topics  ? pattern_of(samples, names, guessed)
                                       : std::string();
   // Of those that come by this topic the largest payload says most.
   const auto pattern = TopicPattern::parse(topic);
@@ -720,7 +730,7 @@ Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_vi
       of_route.push_back(&sample);
   }
   if (of_route.empty()) of_route.push_back(&samples[0]);
-  if (guessed && tell_devices(of_route)) has_device = false;
+  const bool has_device = names > 0 && !(guessed && tell_devices(of_route));
   const std::string_view heading = topics ? std::string_view() : heading_of(of_route);
   const RouteSample& richest = **std::ranges::max_element(of_route, {}, [&](const RouteSample* sample) {
     const bool values = heading.empty() || unframed(text_of(sample->payload)) != heading;
@@ -728,6 +738,7 @@ Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_vi
   });
   std::vector<std::string> all = keys_for(richest, of_route, !has_device, heading);
   for (std::string& keys : all) {
+    if (!sparkplug) add_levels(keys, names);
     if (!has_device && keys.find("device = ") == std::string::npos &&
         keys.find("sparkplug") == std::string::npos)
       keys = "device = \"device\" # say which\n" + keys;

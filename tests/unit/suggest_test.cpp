@@ -263,6 +263,24 @@ TEST_CASE("suggest: elements that are a name and a value are readings by that na
   CHECK_FALSE(has(suggested({{"gw/m1/up", R"({"r":[{"name":"t","v":1},{"name":"t","v":2}]})"}}), "{.name}"));
 }
 
+TEST_CASE("suggest: what two topics say is never one reading") {
+  const std::vector<std::pair<std::string, std::string>> plain = {
+      {"kitchen/sensor/temperature/state", "21.5"},
+      {"kitchen/sensor/humidity/state", "45"},
+      {"attic/sensor/humidity/state", "50"}};
+  CHECK(has(suggested(plain), "topic = \"{device}/sensor/{level2}/state\"\n"));
+  CHECK(has(suggested(plain), "metrics = { \"{level2}\" = { type = \"number\" } }"));
+  CHECK(tried(plain).readings() == std::vector<std::string>{"temperature=21.5"});
+  CHECK(tried({{"a/b/c", "\"on\""}, {"d/e/f", "\"on\""}}).readings() == std::vector<std::string>{"c='on'"});
+  const std::vector<std::pair<std::string, std::string>> objects = {
+      {"plant/l1/p1/up", R"({"t":1})"}, {"plant/l1/p2/up", R"({"t":2})"}, {"plant/l2/p3/up", R"({"t":3})"}};
+  CHECK(has(suggested(objects), "tags = [\"level2\"]\n"));
+  CHECK(tried(objects).records.at(0).tags == Tags{{"level2", "p1"}});
+  // A level that is empty names no device.
+  CHECK(has(suggested({{"devices/e1/messages/events/", R"({"t":1})"}}),
+            "topic = \"devices/{device}/messages/events/\""));
+}
+
 TEST_CASE("suggest: a time in an object beside the values, and devices that only the payload tells") {
   const std::vector<std::pair<std::string, std::string>> shelly = {
       {"plug-a8/events/rpc", R"({"src":"plug-a8","params":{"ts":1767225600.5,"switch:0":{"apower":12.5}}})"}};
