@@ -111,7 +111,7 @@ bool JsonWalk::leave() {
   if (level.node) {
     const bool empty = level.array ? level.index == 0 : !level.key, values = place_ != level.place_from;
     if (level.node->leads) look_for_elements(level, empty || !values);
-    if (level.node->holds_wanted) nothing_there_ = nothing_there_ || !values;
+    if (level.node->holds_wanted && !level.message && empty && !values) nothing_there_ = true;
     if (!level.node->slots.empty() && empty) put_nothing(*level.node);
     else if (!level.node->slots.empty() && values) put_inside(*level.node, {level.place_from, place_});
   }
@@ -193,7 +193,7 @@ bool JsonWalk::scalar(Scalar::Kind kind, bool flag, std::string_view value) {
     if (node->element && !expected) return bare(node, found);
     if (!node->slots.empty()) put(*node, found);
     if (node->leads && depth_ > 0 && !expected) look_for_elements(*node, found);
-    if (node->holds_wanted) nothing_there_ = nothing_there_ || says_nothing(found);
+    if (node->holds_wanted && says_nothing(found)) nothing_there_ = true;
     if (node->beside) return true;
   }
   if (depth_ == 0 && !plan_.each.empty()) {
