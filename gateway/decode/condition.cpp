@@ -20,6 +20,12 @@ std::optional<double> whole_number(std::string_view given) {
   return number;
 }
 
+// Whether a quote opens there; one inside a name ("it's") is part of it, as in paths.
+bool opens_quote(std::string_view given, std::size_t at) {
+  if (given[at] != '\'' && given[at] != '"') return false;
+  return at == 0 || std::string_view(" \t.=<>!~&|(").find(given[at - 1]) != std::string_view::npos;
+}
+
 // Takes up to `end` of what stands outside of quotes off `rest`; all of it where there is none.
 template <typename Ends>
 std::string_view take_until(std::string_view& rest, Ends ends) {
@@ -27,7 +33,7 @@ std::string_view take_until(std::string_view& rest, Ends ends) {
   std::size_t at = 0;
   for (; at < rest.size(); ++at) {
     if (quote == 0 && ends(rest.substr(at))) break;
-    if (quote == 0 && (rest[at] == '\'' || rest[at] == '"')) quote = rest[at];
+    if (quote == 0 && opens_quote(rest, at)) quote = rest[at];
     else if (rest[at] == quote) quote = 0;
   }
   const std::string_view taken = rest.substr(0, at);
@@ -40,13 +46,10 @@ std::string_view take_until(std::string_view& rest, Ends ends) {
 Status check_bare(std::string_view path) {
   constexpr std::string_view words[] = {"and", "or", "not", "xor", "is", "in", "like", "exists", "contains"};
   std::string bare;
-  for (std::string_view rest = path; !rest.empty();) {
-    bare += take_until(rest, [](std::string_view at) { return at[0] == '\'' || at[0] == '"'; });
-    if (rest.empty()) break;
-    bare += 'x';  // for the quoted name
-    const std::size_t end = rest.find(rest[0], 1);
-    if (end == std::string_view::npos) break;
-    rest.remove_prefix(end + 1);
+  for (std::size_t at = 0; at < path.size(); ++at) {
+    const bool quoted = opens_quote(path, at);
+    bare += quoted ? 'x' : path[at];
+    if (quoted) at = std::min(path.find(path[at], at + 1), path.size());
   }
   bool wrong = bare.starts_with('!') || bare.starts_with('(') || bare.find("&&") != std::string::npos ||
                bare.find("||") != std::string::npos || same_word(bare.substr(0, 4), "not(");

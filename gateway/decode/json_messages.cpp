@@ -58,6 +58,7 @@ bool JsonWalk::end_message() {
     pass_message();
     return fault_.ok();
   }
+  if (message_named_ && is_only_named()) return true;
   if (!plan_.every_scalar) make_readings(false);
   if (!fault_.ok()) return false;
   const bool known = unread_.refusals + unread_.no_value > message_known_;
@@ -65,13 +66,11 @@ bool JsonWalk::end_message() {
     if (plan_.asks && !known) {
       // no metric's condition holds, or those that do had nothing
       unread_.leave({message_place_, place_}, also_);
-    } else if (!known && (place_ > message_place_ || (also_ && !also_->empty())) && only_.empty() &&
-               !plan_.root_metrics && !cut_) {
-      refuse_whole({message_place_, place_}, element_name(),
-                   plan_.every_scalar ? "no value in it" : "none of the wanted values is in it", also_);
-    } else if (!known && place_ == message_place_ && (!also_ || also_->empty()) && only_.empty() &&
-               !plan_.root_metrics && !cut_) {
-      ++unread_.no_value;  // {}
+    } else if (!known && only_.empty() && !plan_.root_metrics && !cut_) {
+      if (has_no_value()) ++unread_.no_value;
+      else
+        refuse_whole({message_place_, place_}, element_name(),
+                     plan_.every_scalar ? "no value in it" : "none of the wanted values is in it", also_);
     } else if (unread_.refusals > message_refusals_) {
       refuse_beside({message_place_, place_}, also_);
     }
@@ -90,6 +89,28 @@ bool JsonWalk::end_message() {
     out_.resize(message_from_);
   }
   return true;
+}
+
+// A header among the elements, say: what another path wants of it is all that is wanted.
+bool JsonWalk::is_only_named() const {
+  if (plan_.every_scalar)
+    return out_.size() == message_from_ && unread_.refusals + unread_.no_value == message_known_;
+  for (std::size_t i = 0; i < plan_.metrics.size(); ++i) {
+    const Scalar& scalar = slots_[static_cast<std::size_t>(plan_.slot_first_metric) + i];
+    if (!plan_.metrics[i].of_root && scalar.kind != Scalar::none) return false;
+  }
+  return true;
+}
+
+// Whether a message without the wanted values says so itself: it is empty, what was to hold them is, or its
+// quality is bad.
+bool JsonWalk::has_no_value() const {
+  const bool empty = place_ == message_place_ && (!also_ || also_->empty());
+  if (empty || nothing_there_) return true;
+  const bool own = plan_.has_quality && plan_.scopes[JsonPlan::slot_quality] == JsonPlan::Scope::message;
+  Quality quality = Quality::good;
+  return own && read_quality(slots_[JsonPlan::slot_quality], plan_.quality_format, quality) &&
+         quality == Quality::bad;
 }
 
 bool JsonWalk::holds(const std::vector<PlanCondition>& conditions) {
@@ -332,8 +353,15 @@ bool JsonWalk::name_them(const Message& message, std::string& why) {
   std::vector<std::string> made_names(plan_.names.size());  // of metrics and units
   std::optional<Tags> tags;
   std::size_t bytes = 0;
+  const auto is_there = [&](const std::string& metric) {
+    return std::any_of(out_.begin() + static_cast<std::ptrdiff_t>(message.from),
+                       out_.begin() + static_cast<std::ptrdiff_t>(message.to),
+                       [&](const Record& record) { return record.metric == metric; });
+  };
   for (std::size_t n = 0; n < plan_.names.size(); ++n) {
     const PlanName& name = plan_.names[n];
+    const bool of_metric = name.of == PlanName::metric || name.of == PlanName::unit;
+    if (of_metric && !is_there(name.tag_name)) continue;  // the message may have other metrics
     std::vector<std::string_view> members;
     for (std::size_t i = 0; i < name.slots.size(); ++i) {
       if (name.slots[i] < 0) {
@@ -359,7 +387,7 @@ bool JsonWalk::name_them(const Message& message, std::string& why) {
       why = status.detail();
       return false;
     }
-    if (name.of == PlanName::metric || name.of == PlanName::unit) {
+    if (of_metric) {
       made_names[n] = std::move(made);
     } else if (name.of == PlanName::device) {
       for (std::size_t i = message.from; i < message.to; ++i) out_[i].device = made;

@@ -89,21 +89,26 @@ void JsonWalk::refuse_unopened(const Scalar& scalar) {
   unread_.missing.push_back({from, from + in_text_values});
 }
 
+// Where there is to be more than a bare value.
+bool JsonWalk::says_nothing(const Scalar& scalar) {
+  return scalar.kind == Scalar::no_value || (scalar.kind == Scalar::string && trim(scalar.text).empty());
+}
+
 // ---- what `each` leads to ------------------------------------------------------------------------
 
 // Something on the way to the elements ends, or is a bare value.
 void JsonWalk::look_for_elements(const Level& level, bool empty) {
   const bool list = level.node->leads == PlanNode::list;
   if (empty) elements_none_ = true;
-  else if (level.array != list)
-    go_astray({level.place_from, place_}, list ? "an object, not a list" : "a list, not an object");
-  else if (std::ranges::any_of(level.node->children,
-                               [](const auto& child) { return child->element && child->step.every(); }))
+  else if (level.array != list) {
+    if ((level.node->expects & (level.array ? PlanNode::a_list : PlanNode::an_object)) == 0)
+      go_astray({level.place_from, place_}, list ? "an object, not a list" : "a list, not an object");
+  } else if (std::ranges::any_of(level.node->children,
+                                 [](const auto& child) { return child->element && child->step.every(); }))
     elements_came_ = true;  // that a member of one name is there, it says itself
 }
 void JsonWalk::look_for_elements(const PlanNode& node, const Scalar& scalar) {
-  if (scalar.kind == Scalar::no_value || (scalar.kind == Scalar::string && trim(scalar.text).empty()))
-    elements_none_ = true;
+  if (says_nothing(scalar)) elements_none_ = true;
   else
     go_astray({scalar.place, scalar.place + 1},
               node.leads == PlanNode::list ? "a bare value, not a list" : "a bare value, not an object");

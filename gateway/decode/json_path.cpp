@@ -42,8 +42,10 @@ Status take_bracket(std::string_view whole, std::string_view& rest, PathStep& st
   if (!digits.empty()) {
     const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), step.number);
     if (parsed.ec != std::errc{} || parsed.ptr != digits.data() + digits.size() || step.number < 0) {
-      return wrong(whole, text(": [", digits, "] is no index; a name with brackets stands in quotes: '[",
-                               digits, "]'"));
+      std::string name;
+      append_step(name, text("[", digits, "]"));
+      return wrong(whole,
+                   text(": [", digits, "] is no index; a name with brackets stands in quotes: ", name));
     }
   }
   rest.remove_prefix(close + 1);

@@ -3,9 +3,10 @@
 // it, or that would mean something else, stands in quotes as in TOML: data.'temp.in', "it's". The same rule
 // makes the names of readings where a route names none, so that what is seen there can be written here.
 //
-// Paths are relative to the message (an element of `each`; the whole payload without it). "$.x" begins at the
-// root of the payload, "^.x" at what the list of `each` is a member of. "@" is the message itself (a list of
-// numbers), "@key" its name or its place in the list.
+// Paths are relative to the message (an element of `each`; the whole payload without it); an element of
+// `each` that another path names ("$.r[0].id") is one all the same. "$.x" begins at the root of the payload,
+// "^.x" at what the list of `each` is a member of. "@" is the message itself (a list of numbers), "@key" its
+// name or its place in the list.
 #pragma once
 
 #include <cstdint>

@@ -21,6 +21,8 @@ class Compiler {
     }
     JsonPlan& plan = *plan_;
     plan.every_scalar = plan.metrics.empty();
+    walk_named(plan.root);
+    note_wanted(plan.root);
     const auto names_end = plan.scopes.begin() + plan.slot_first_metric;
     plan.deferred = std::any_of(plan.scopes.begin(), names_end,
                                 [](JsonPlan::Scope scope) { return scope != JsonPlan::Scope::message; });
@@ -38,21 +40,68 @@ class Compiler {
   }
 
  private:
+  static PlanNode* child_of(const PlanNode& at, const PathStep& step) {
+    const auto found = std::ranges::find_if(at.children, [&](const auto& one) { return one->step == step; });
+    return found == at.children.end() ? nullptr : found->get();
+  }
+  static PlanNode& make_child(PlanNode& at, const PathStep& step) {
+    at.children.push_back(std::make_unique<PlanNode>());
+    at.children.back()->step = step;
+    return *at.children.back();
+  }
+
   // Where a path leads, made on the way.
   PlanNode& node_of(const std::vector<PathStep>& steps) {
     PlanNode* at = &plan_->root;
     for (const PathStep& step : steps) {
-      const auto found = std::find_if(at->children.begin(), at->children.end(),
-                                      [&](const auto& child) { return child->step == step; });
-      if (found == at->children.end()) {
-        at->children.push_back(std::make_unique<PlanNode>());
-        at->children.back()->step = step;
-        at = at->children.back().get();
-      } else {
-        at = found->get();
-      }
+      PlanNode* child = child_of(*at, step);
+      at = child ? child : &make_child(*at, step);
     }
     return *at;
+  }
+
+  // What a path names by its name or its place (`$.r[0].id`) is an element of `each` ("r[]") as the others
+  // are.
+  void walk_named(PlanNode& at) {
+    for (const auto& child : at.children) {
+      const bool name = child->step.kind == PathStep::name;
+      const PlanNode* walked = child_of(at, {name ? PathStep::each_member : PathStep::each_element, "", 0});
+      if (child->step.every() || !walked) continue;
+      PlanNode& to = *child;
+      to.named = true;
+      // A member that a condition asks for is said to be none of the others; one of a list is like them.
+      const bool said = to.asked && name && !plan_->every_scalar;
+      if (to.beside || said) to.expects |= PlanNode::bare;
+      for (const auto& inner : to.children)
+        to.expects |= inner->step.kind == PathStep::name ? PlanNode::an_object : PlanNode::a_list;
+      add_walk(*walked, to);
+    }
+    for (const auto& child : at.children) walk_named(*child);
+  }
+  static void add_walk(const PlanNode& from, PlanNode& to) {
+    to.slots.insert(to.slots.end(), from.slots.begin(), from.slots.end());
+    to.element = to.element || from.element;
+    to.parent = to.parent || from.parent;
+    to.beside = to.beside || from.beside;
+    to.asked = to.asked || from.asked;
+    if (to.leads == PlanNode::nowhere) to.leads = from.leads;
+    for (const auto& child : from.children) {
+      PlanNode* same = child_of(to, child->step);
+      if (!same) {
+        same = &make_child(to, child->step);
+        same->by_each = true;
+      }
+      add_walk(*child, *same);
+    }
+  }
+
+  void note_wanted(PlanNode& at) {
+    for (const auto& child : at.children) {
+      note_wanted(*child);
+      at.holds_wanted =
+          at.holds_wanted || child->holds_wanted ||
+          std::ranges::any_of(child->slots, [this](int slot) { return slot >= plan_->slot_first_metric; });
+    }
   }
 
   // Whose number the judge knows; their order is its own.

@@ -22,11 +22,18 @@ namespace millrace {
 
 struct PlanNode {
   PathStep step;
-  std::vector<int> slots;  // what is wanted here
-  bool element = false;    // each value here is a message
-  bool parent = false;     // here lies the list of `each`, and {^.x}
-  bool beside = false;     // it is time, quality, a name or a metric's: no reading named by its path
-  bool asked = false;      // a condition asks for it: that it is an object or a list says that it is there
+  std::vector<int> slots;     // what is wanted here
+  bool element = false;       // each value here is a message
+  bool parent = false;        // here lies the list of `each`, and {^.x}
+  bool beside = false;        // it is time, quality, a name or a metric's: no reading named by its path
+  bool asked = false;         // a condition asks for it: that it is an object or a list says that it is there
+  bool holds_wanted = false;  // values of metrics lie in it
+  // A path names this very place, and `each` comes by here as well; what that path expects of it, in bits. An
+  // object or a list is walked all the same; a bare value that is expected is what that path makes of it, and
+  // no message.
+  enum Expects : std::uint8_t { bare = 1, an_object = 2, a_list = 4 };
+  bool named = false, by_each = false;  // by_each: nobody but `each` says that there is such a thing
+  std::uint8_t expects = 0;
   // On the way to the elements of `each`: what has to be here.
   enum Leads : std::uint8_t { nowhere, object, list } leads = nowhere;
   std::vector<std::unique_ptr<PlanNode>> children;

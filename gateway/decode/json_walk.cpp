@@ -76,6 +76,7 @@ bool JsonWalk::enter(bool array) {
   if (level.message) {
     if (outer) name_element(depth_ - 2);
     begin_message();
+    message_named_ = node->named;
   }
   level.path_before = path_.size();
   if (was_in_message && plan_.every_scalar) {
@@ -110,6 +111,7 @@ bool JsonWalk::leave() {
   if (level.node) {
     const bool empty = level.array ? level.index == 0 : !level.key, values = place_ != level.place_from;
     if (level.node->leads) look_for_elements(level, empty || !values);
+    if (level.node->holds_wanted && !level.message && empty && !values) nothing_there_ = true;
     if (!level.node->slots.empty() && empty) put_nothing(*level.node);
     else if (!level.node->slots.empty() && values) put_inside(*level.node, {level.place_from, place_});
   }
@@ -142,6 +144,7 @@ void JsonWalk::begin_message() {
   names_seen_ = 0;
   names_.reset();
   in_message_ = true;
+  nothing_there_ = false;
   ++element_;
   path_.clear();
   if (!plan_.plain_message || !left_.empty()) return begin_odd_message();
@@ -186,9 +189,11 @@ bool JsonWalk::scalar(Scalar::Kind kind, bool flag, std::string_view value) {
   const Scalar found{kind, flag, place_++, value};
   const PlanNode* node = next_node();
   if (node) {
-    if (node->element) return bare(node, found);
+    const bool expected = (node->expects & PlanNode::bare) != 0;
+    if (node->element && !expected) return bare(node, found);
     if (!node->slots.empty()) put(*node, found);
-    if (node->leads && depth_ > 0) look_for_elements(*node, found);
+    if (node->leads && depth_ > 0 && !expected) look_for_elements(*node, found);
+    if (node->holds_wanted && says_nothing(found)) nothing_there_ = true;
     if (node->beside) return true;
   }
   if (depth_ == 0 && !plan_.each.empty()) {
@@ -221,9 +226,10 @@ bool JsonWalk::bare(const PlanNode* node, const Scalar& scalar) {
     name_element(depth_ - 1);
   }
   begin_message();
+  message_named_ = node->named;
   message_place_ = scalar.place;
   put(*node, scalar);
-  if (node->slots.empty()) {
+  if (!node->beside) {
     if (scalar.kind == Scalar::no_value) ++unread_.no_value;
     else if (plan_.every_scalar && !plan_.each.empty()) (void)add_element(scalar);
     else if (scalar.kind == Scalar::unreadable)

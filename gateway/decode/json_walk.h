@@ -114,6 +114,8 @@ class JsonWalk final : public LenientHandler {
   void add_missing(const PlanMetric& metric);
   bool end_message();
   bool holds(const std::vector<PlanCondition>& conditions);
+  bool is_only_named() const;
+  bool has_no_value() const;
   void pass_message();
   bool pass_document();
   void begin_special(const PlanNode& node);
@@ -133,6 +135,7 @@ class JsonWalk final : public LenientHandler {
   static std::optional<std::uint32_t> place_beside(ValueRun run, const ValueRuns* also);
   bool gives_beside(ValueRun run, const ValueRuns* also) const;
   bool gives_beside_root() const;
+  static bool says_nothing(const Scalar& scalar);
   void look_for_elements(const Level& level, bool empty);
   void look_for_elements(const PlanNode& node, const Scalar& scalar);
   void go_astray(ValueRun run, const char* why);
@@ -165,6 +168,8 @@ class JsonWalk final : public LenientHandler {
   std::string_view element_key_;
   std::int64_t element_index_ = 0;
   bool in_message_ = false, cut_ = false;
+  bool message_named_ = false;                 // another path names its place
+  bool nothing_there_ = false;                 // what was to hold its values is null or empty
   Unread::Mark message_mark_, document_mark_;  // where there are conditions
   std::size_t document_from_ = 0;
   std::vector<const PlanMetric*> came_;  // in this document, where its root decides

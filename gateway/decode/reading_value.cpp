@@ -143,7 +143,8 @@ class Maker {
       return from_number(found->number);
     }
     if (const auto said = truth_in_words(word)) return take_truth(*said);
-    return refuse("is not a number: ", word);
+    return refuse(spec_.type == ValueSpec::boolean ? "is neither true nor false: " : "is not a number: ",
+                  word);
   }
 
   Made take_truth(bool flag) {

@@ -88,15 +88,22 @@ class TreeBuilder final : public LenientHandler {
 constexpr std::string_view time_names[] = {
     "timestamp",       "ts",          "time",      "datetime",    "date_time", "date", "at", "t",
     "sourcetimestamp", "received_at", "last_seen", "measured_at", "utc",       "epoch"};
+constexpr std::string_view inner_time_names[] = {"timestamp", "ts", "time", "datetime", "sourcetimestamp"};
 constexpr std::string_view quality_names[] = {"quality", "q", "statuscode", "status_code"};
 constexpr std::string_view device_names[] = {
-    "device",    "device_id", "deviceid", "devicename",    "device_name", "dev_eui",
-    "deveui",    "dev",       "serial",   "serial_number", "sn",          "mac",
-    "sensor_id", "sensorid",  "sensor",   "node",          "id",          "name"};
+    "device", "device_id",     "deviceid", "devicename", "device_name", "dev_eui",  "deveui", "dev",
+    "serial", "serial_number", "sn",       "mac",        "sensor_id",   "sensorid", "sensor", "node",
+    "id",     "name",          "src"};
+// Of the elements of a list that are values by their names.
+constexpr std::string_view value_names[] = {"v", "value", "val", "reading"};
+constexpr std::string_view tag_names[] = {"id",       "n",       "name",       "tag",    "tagname",
+                                          "tag_name", "metric",  "nodeid",     "itemid", "key",
+                                          "point",    "channel", "displayname"};
+constexpr std::string_view unit_names[] = {"unit", "units", "u", "uom"};
 constexpr std::string_view plain_levels[] = {
-    "telemetry", "state",        "up",    "data",    "sensor",      "sensors", "event",
-    "events",    "status",       "json",  "value",   "tele",        "stat",    "messages",
-    "readings",  "measurements", "plant", "devices", "application", "v3",      "home"};
+    "telemetry", "state",   "up",          "data", "sensor", "sensors",  "event",    "events",
+    "status",    "json",    "value",       "tele", "stat",   "messages", "readings", "measurements",
+    "plant",     "devices", "application", "v3",   "home",   "rpc",      "upload"};
 
 constexpr const char* every_value = "# Without metrics every value becomes one, named by its path.\n";
 
@@ -117,6 +124,26 @@ bool believable_time(const Tree& value) {
 bool believable_cell(std::string_view cell) {
   const auto number = number_in_text(cell, '.');
   return reads_as_time(cell, number && number->unit.empty());
+}
+
+// Whether digits in a text are nothing to count with: an address, a version, what has zeros in front or is in
+// hex.
+bool is_identifier(std::string_view path, std::string_view given) {
+  for (const std::string_view end :
+       {"id", "eui", "mac", "addr", "address", "serial", "version", "imei", "code"}) {
+    if (path.size() < end.size()) continue;
+    const std::string_view before = path.substr(0, path.size() - end.size()),
+                           called = path.substr(before.size());
+    const bool word = before.empty() || !is_letter(before.back()) || called[0] < 'a' || end.size() > 3;
+    if (word && same_word(called, end)) return true;
+  }
+  const std::string_view word = trim(given);
+  const std::size_t sign = word.starts_with('-') || word.starts_with('+') ? 1 : 0;
+  const std::string_view digits = word.substr(sign, word.find_first_not_of("0123456789", sign) - sign);
+  const bool padded = digits.size() > 1 && digits[0] == '0', long_one = digits.size() > 15;
+  const bool hex = word.find_first_not_of("0123456789abcdefABCDEFxX") == std::string_view::npos &&
+                   std::ranges::any_of(word, is_letter) && word.size() > 5;
+  return digits.empty() || padded || long_one || hex;
 }
 
 // As a route has it, whose paths have a sign for the name that is empty.
@@ -140,8 +167,8 @@ const std::string* best_member(const Tree& object, const std::string_view (&name
   return best;
 }
 
-// What varies of the topics becomes a name.
-std::string pattern_of(const std::vector<RouteSample>& samples, bool& has_device) {
+// What varies of the topics becomes a name. `guessed`: none does, and one that could is taken for it.
+std::string pattern_of(const std::vector<RouteSample>& samples, int& names, bool& guessed) {
   std::vector<std::string_view> levels = split(samples[0].topic, '/');
   std::vector<bool> varies(levels.size(), false);
   for (const RouteSample& sample : samples) {
@@ -149,24 +176,23 @@ std::string pattern_of(const std::vector<RouteSample>& samples, bool& has_device
     if (others.size() != levels.size()) continue;  // of another route
     for (std::size_t i = 0; i < levels.size(); ++i) varies[i] = varies[i] || others[i] != levels[i];
   }
-  if (std::ranges::find(varies, true) == varies.end()) {
+  guessed = std::ranges::find(varies, true) == varies.end();
+  if (guessed) {
     for (std::size_t i = levels.size(); i-- > 0;) {
       const bool word =
           rank_in(plain_levels, levels[i]) < std::size(plain_levels) || levels[i].starts_with('$');
-      if (word || (i == 0 && levels.size() > 1)) continue;
+      if (word || levels[i].empty() || (i == 0 && levels.size() > 1)) continue;
       varies[i] = true;
       break;
     }
   }
   std::string out;
-  int names = 0;
   for (std::size_t i = 0; i < levels.size(); ++i) {
     varies[i] = varies[i] || !good_utf8(levels[i]);  // a line's bytes, say: no TOML can name it
     const std::string name = names == 0 ? "{device}" : text("{level", names + 1, "}");
     if (varies[i]) ++names;
     out += (i > 0 ? "/" : "") + (varies[i] ? name : std::string(levels[i]));
   }
-  has_device = names > 0;
   return out;
 }
 
@@ -190,6 +216,7 @@ class Shaper {
       if (message->kind == Tree::list) return out_ += columns_of(*message), out_;
     }
     const Tree& named = columns_ ? *columns_ : *message;
+    if (list_ && !needs_device) find_names(*message);
     add_beside(named, root, message != &root || (columns_ && columns_ != &root), needs_device);
     add_metrics(std::ranges::all_of(others, [this](const auto& other) { return has_paths_of(*other); }));
     return out_;
@@ -225,7 +252,27 @@ class Shaper {
     return std::ranges::includes(mine, theirs);
   }
 
-  // The longest list of objects or of rows; lists of values of one length beside each other.
+  // Elements that are a value and its name: [{"id": "speed", "v": 42}, {"id": "on", "v": true}].
+  void find_names(const Tree& message) {
+    const auto scalar = [](const Tree& part) { return part.scalar(); };
+    const auto word = [](const Tree& part) { return part.kind == Tree::string; };
+    const std::string* value = best_member(message, value_names, scalar);
+    const std::string* name = best_member(message, tag_names, word);
+    if (!value || !name) return;
+    std::set<std::string> names;
+    for (const auto& element : list_->parts) {
+      const Tree* one = element.second->member(*name);
+      if (!one || !word(*one) || !names.insert(one->text).second) return;
+    }
+    value_ = value;
+    name_ = name;
+    unit_ = best_member(message, unit_names, word);
+    used_.insert(name_);
+    if (unit_) used_.insert(unit_);
+  }
+
+  // The longest list of objects or of rows; lists of values of one length beside each other, one of which is
+  // of times: others are channels, or phases.
   void find_lists(const Tree& at, const std::string& path) {
     if (at.kind == Tree::list && !at.parts.empty()) {
       const Tree::Kind kind = at.parts[0].second->kind;
@@ -238,14 +285,18 @@ class Shaper {
       }
       return;
     }
-    std::map<std::size_t, int> lengths;
+    std::map<std::size_t, std::pair<int, bool>> lengths;  // how many columns, and whether one is of times
     for (const auto& [name, part] : at.parts) {
       const bool column =
           part->kind == Tree::list && part->parts.size() > 1 &&
           std::ranges::all_of(part->parts, [](const auto& cell) { return cell.second->scalar(); });
-      if (column && ++lengths[part->parts.size()] >= 2 && !list_) {
-        columns_ = &at;
-        list_path_ = path;
+      if (column) {
+        auto& [count, timed] = lengths[part->parts.size()];
+        timed = timed || believable_time(*part->parts[0].second);
+        if (++count >= 2 && timed && !list_) {
+          columns_ = &at;
+          list_path_ = path;
+        }
       }
       if (at.kind == Tree::object) find_lists(*part, stepped(path, name));
     }
@@ -275,13 +326,15 @@ class Shaper {
                 best_member(*where, names, [&](const Tree& part) { return passes(cell(part)); })) {
           const std::string path = stepped({}, *name);
           used_.insert(name);
-          return void(out_ += text(key, " = ", write(text(sign, path)), "\n"));
+          out_ += text(key, " = ", write(text(sign, path)), "\n");
+          return true;
         }
       }
+      return false;
     };
     const auto plain = [](const std::string& path) { return quoted(path); };
-    place("time", time_names, believable_time, plain);
-    place(
+    if (!place("time", time_names, believable_time, plain)) place_inner_time(message, root, nested);
+    (void)place(
         "quality", quality_names,
         [](const Tree& part) {
           Quality quality;
@@ -294,7 +347,7 @@ class Shaper {
         },
         plain);
     if (needs_device) {
-      place(
+      (void)place(
           "device", device_names,
           [](const Tree& part) { return part.kind == Tree::string || part.kind == Tree::number; },
           [](const std::string& path) {
@@ -302,6 +355,20 @@ class Shaper {
           });
     }
     collect(message, "");
+  }
+
+  // In an object beside the values, or around them: {"params": {"ts": 1767225600.5, ...}}.
+  void place_inner_time(const Tree& message, const Tree& root, bool nested) {
+    for (const auto& [where, sign] : {std::pair{&message, ""}, std::pair{&root, "$."}}) {
+      if (where->kind != Tree::object || (*sign != 0 && !nested)) continue;
+      for (const auto& [outer, part] : where->parts) {
+        if (part->kind != Tree::object) continue;
+        const std::string* name = best_member(*part, inner_time_names, believable_time);
+        if (!name) continue;
+        used_.insert(name);
+        return void(out_ += text("time = ", quoted(text(sign, stepped(stepped({}, outer), *name))), "\n"));
+      }
+    }
   }
 
   void collect(const Tree& at, const std::string& path) {
@@ -319,6 +386,7 @@ class Shaper {
 
   // `all`: they are those of every payload that was seen.
   void add_metrics(bool all) {
+    if (value_) return add_named();
     if (metrics_.empty() || metrics_.size() > Suggestion::metrics_max || !all) {
       out_ += every_value;
       return;
@@ -333,11 +401,23 @@ class Shaper {
       if (value->kind == Tree::truth) spec += ", type = \"bool\"";
       if (value->kind == Tree::string) {
         const auto number = number_in_text(value->text, '.');
-        spec += number ? ", type = \"number\"" : ", type = \"text\"";
-        if (number && !number->unit.empty()) spec += text(", unit = ", quoted(number->unit));
+        const bool counts = number && !is_identifier(path, value->text);
+        spec += counts ? ", type = \"number\"" : ", type = \"text\"";
+        if (counts && !number->unit.empty()) spec += text(", unit = ", quoted(number->unit));
       }
       out_ += text(quoted(name), " = { ", spec, " } # ", shown(value->text, 30), "\n");
     }
+  }
+
+  // Each value by the name beside it.
+  void add_named() {
+    std::string others, spec = text("path = ", quoted(stepped({}, *value_)));
+    if (unit_) spec += text(", unit = ", quoted("{." + stepped({}, *unit_) + "}"));
+    for (const auto& [path, value] : metrics_) {
+      if (path != stepped({}, *value_)) others += (others.empty() ? "" : ", ") + shown(path, 30);
+    }
+    out_ += text("[@table@.metrics]\n", quoted("{." + stepped({}, *name_) + "}"), " = { ", spec, " }",
+                 others.empty() ? "" : " # beside it there are: ", others, "\n");
   }
 
   const std::vector<std::unique_ptr<Tree>>& roots_;
@@ -345,6 +425,7 @@ class Shaper {
   std::string list_path_, out_;
   std::set<const std::string*> used_;
   std::vector<std::pair<std::string, const Tree*>> metrics_;
+  const std::string *value_ = nullptr, *name_ = nullptr, *unit_ = nullptr;  // members of a list's elements
 };
 
 bool read_tree(BytesView bytes, bool cbor, TreeBuilder& tree) {
@@ -354,6 +435,24 @@ bool read_tree(BytesView bytes, bool cbor, TreeBuilder& tree) {
   }
   LenientJson found;
   return read_lenient_json(bytes, tree, found).ok() && tree.whole();
+}
+
+// Whether payloads of one topic are of several devices, each of which comes again: a receiver's.
+bool tell_devices(const std::vector<const RouteSample*>& samples) {
+  std::map<std::string, std::map<std::string, int>> values;  // of each member, how often each came
+  for (const RouteSample* sample : samples) {
+    TreeBuilder tree;
+    if (!read_tree(sample->payload, false, tree) || tree.roots[0]->kind != Tree::object) return false;
+    for (const auto& [name, part] : tree.roots[0]->parts) {
+      const bool names = part->kind == Tree::string || part->kind == Tree::number;
+      if (names && rank_in(device_names, name) < std::size(device_names)) ++values[name][part->text];
+    }
+  }
+  return std::ranges::any_of(values, [&](const auto& member) {
+    std::size_t came = 0;
+    for (const auto& [value, times] : member.second) came += static_cast<std::size_t>(times);
+    return came == samples.size() && member.second.size() > 1 && came > member.second.size();
+  });
 }
 
 bool is_senml(const Tree& root) {
@@ -598,17 +697,29 @@ std::string best_of(const std::vector<std::string>& all, const std::string& topi
   return best;
 }
 
+// The first level that varies is the device. Of a bare value the last one says what it is; the others are
+// tags, so that what two topics say is never one reading.
+void add_levels(std::string& keys, int names) {
+  constexpr std::string_view bare = "metrics = { value = ";
+  const std::size_t at = names > 1 ? keys.find(bare) : std::string::npos;
+  if (at != std::string::npos) keys.replace(at, bare.size(), text("metrics = { \"{level", names--, "}\" = "));
+  std::string tags;
+  for (int i = 2; i <= names; ++i) tags += text(i > 2 ? ", " : "", "\"level", i, "\"");
+  if (!tags.empty()) keys = text("tags = [", tags, "]\n", keys);
+}
+
 }  // namespace
 
 Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_view table) {
   Suggestion out;
   if (samples.empty()) return out;
   const bool topics = !samples[0].topic.empty();
-  bool has_device = false;
+  int names = 0;  // of levels
+  bool guessed = false;
   // Sparkplug's data says nothing without the births, which come by other topics.
   const bool sparkplug = samples[0].topic.starts_with("spBv1.0/");
   const std::string topic = sparkplug ? "spBv1.0/#"
-                            : topics  ? pattern_of(samples, has_device)
+                            : topics  ? pattern_of(samples, names, guessed)
                                       : std::string();
   // Of those that come by this topic the largest payload says most.
   const auto pattern = TopicPattern::parse(topic);
@@ -619,6 +730,7 @@ Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_vi
       of_route.push_back(&sample);
   }
   if (of_route.empty()) of_route.push_back(&samples[0]);
+  const bool has_device = names > 0 && !(guessed && tell_devices(of_route));
   const std::string_view heading = topics ? std::string_view() : heading_of(of_route);
   const RouteSample& richest = **std::ranges::max_element(of_route, {}, [&](const RouteSample* sample) {
     const bool values = heading.empty() || unframed(text_of(sample->payload)) != heading;
@@ -626,6 +738,7 @@ Suggestion suggest_route(const std::vector<RouteSample>& samples, std::string_vi
   });
   std::vector<std::string> all = keys_for(richest, of_route, !has_device, heading);
   for (std::string& keys : all) {
+    if (!sparkplug) add_levels(keys, names);
     if (!has_device && keys.find("device = ") == std::string::npos &&
         keys.find("sparkplug") == std::string::npos)
       keys = "device = \"device\" # say which\n" + keys;

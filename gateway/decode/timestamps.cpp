@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "base/ascii.h"
 #include "decode/reading_value.h"
 
 namespace millrace {
@@ -171,6 +172,23 @@ bool take_utc(Scanner& scan, std::optional<int>& offset_minutes) {
   return false;
 }
 
+// An offset, and what some write beside it: "+0000 UTC" (Go), "+01:00[Europe/Berlin]" (Java), "UTC" alone.
+// The name of another zone alone is none.
+bool take_zone(Scanner& scan, std::optional<int>& offset_minutes) {
+  if (!take_offset(scan, offset_minutes)) return false;
+  if (offset_minutes) (void)scan.take(' ');
+  for (const std::string_view name : {"UTC", "GMT"}) {
+    if (offset_minutes.value_or(0) != 0 || !scan.rest().starts_with(name)) continue;
+    scan.skip(name.size());
+    offset_minutes = 0;
+    break;
+  }
+  const std::string_view place = scan.rest();
+  if (offset_minutes && place.starts_with('[') && place.find(']') == place.size() - 1)
+    scan.skip(place.size());
+  return true;
+}
+
 // "/Date(1767268800000)/", "/Date(1767268800000+0100)/": milliseconds in any case, as JSON of .NET has them.
 std::optional<WallTime> parse_net_date(std::string_view text) {
   constexpr std::string_view begin = "/Date(", end = ")/";
@@ -226,19 +244,20 @@ std::optional<WallTime> parse_time_text(std::string_view text, const TimeZone* z
   Scanner scan(text);
   Shown shown;
   char sign = 0, other = 0;
-  if (!scan.digits(4, shown.year) || !scan.take_any("-/.", sign) || !scan.digits(2, shown.month) ||
-      !scan.take_any("-/.", other))
-    return std::nullopt;
-  if (sign != other || !scan.digits(2, shown.day)) return std::nullopt;
+  if (!scan.digits(4, shown.year)) return std::nullopt;
+  const bool basic = !scan.take_any("-/.", sign);  // "20260101T120000Z": digits alone are never guessed
+  if (!scan.digits(2, shown.month) || (!basic && !scan.take_any("-/.", other))) return std::nullopt;
+  if (sign != other || !scan.digits(2, shown.day) || (basic && scan.done())) return std::nullopt;
   if (!scan.done()) {
-    if (!scan.take('T') && !scan.take(' ') && !scan.take('t')) return std::nullopt;
-    if (!scan.digits(2, shown.hour) || !scan.take(':') || !scan.digits(2, shown.minute)) return std::nullopt;
-    if (scan.take(':')) {
+    if (!scan.take('T') && (basic || (!scan.take(' ') && !scan.take('t')))) return std::nullopt;
+    if (!scan.digits(2, shown.hour) || (!basic && !scan.take(':')) || !scan.digits(2, shown.minute))
+      return std::nullopt;
+    if (basic ? !scan.done() && is_digit(scan.rest().front()) : scan.take(':')) {
       if (!scan.digits(2, shown.second)) return std::nullopt;
       if ((scan.take('.') || scan.take(',')) && !scan.fraction(shown.us)) return std::nullopt;
     }
     (void)scan.take(' ');
-    if (!take_offset(scan, shown.offset_minutes)) return std::nullopt;
+    if (!take_zone(scan, shown.offset_minutes)) return std::nullopt;
   }
   return scan.done() ? shown.in_utc(zone) : std::nullopt;
 }

@@ -172,6 +172,23 @@ SENT = {
         ("opcpub/messages/line1", '[{"MessageId":"3","MessageType":"ua-data","PublisherId":"pub-1","Messages":[{"Payload":{"nsu=urn:x;s=Temp":{"Value":21.5,"SourceTimestamp":"2026-01-01T12:00:00Z"}}}]},'
          '{"MessageId":"4","MessageType":"ua-data","Messages":[{"Payload":{"nsu=urn:x;s=Temp":{"Value":21.6,"SourceTimestamp":"2026-01-01T12:00:01Z"}}}]}]',
          [("opcpub", "nsu=urn:x;s=Temp", 21.5, ""), ("opcpub", "nsu=urn:x;s=Temp", 21.6, "")]),
+        # Several, each with its one message; the first may be a keep-alive.
+        *(("opcpub/messages/line1", '[{"MessageId":"3","MessageType":"ua-data","PublisherId":"pub-1","Messages":%s},{"MessageId":"4","MessageType":"ua-data","Messages":'
+           '{"DataSetWriterId":"w","Payload":{"nsu=urn:x;s=Temp":{"Value":21.6,"SourceTimestamp":"2026-01-01T12:00:01Z"}}}}]' % first,
+           [*more, ("opcpub", "nsu=urn:x;s=Temp", 21.6, "")])
+          for first, more in (('{"Payload":{"nsu=urn:x;s=Temp":{"Value":21.5,"SourceTimestamp":"2026-01-01T12:00:00Z"}}}', [("opcpub", "nsu=urn:x;s=Temp", 21.5, "")]),
+                              ('{"DataSetWriterId":"w"}', []))),
+        # Without a header around them.
+        ("opcpub/messages/line1", '{"DataSetWriterId":1,"Payload":{"nsu=urn:x;s=Temp":{"Value":21.5,"SourceTimestamp":"2026-01-01T12:00:00Z"}}}', [("opcpub", "nsu=urn:x;s=Temp", 21.5, "")]),
+        ("opcpub/messages/line1", '[{"DataSetWriterId":1,"Payload":{"nsu=urn:x;s=Temp":{"Value":21.5,"SourceTimestamp":"2026-01-01T12:00:00Z"}}},'
+         '{"DataSetWriterId":1,"Payload":{"nsu=urn:x;s=Temp":{"Value":21.6,"SourceTimestamp":"2026-01-01T12:00:01Z"}}}]',
+         [("opcpub", "nsu=urn:x;s=Temp", 21.5, ""), ("opcpub", "nsu=urn:x;s=Temp", 21.6, "")]),
+        # Samples and fields that have a status and no value, beside one that has.
+        *(("press/messages/samples", '[{"NodeId":"i=1","Value":{"Value":21.5,"SourceTimestamp":"2026-01-01T12:00:00Z"}},{"NodeId":"i=2","Value":%s}]' % nothing, [("press", "i=1", 21.5, "")])
+          for nothing in ("null", "{}", '{"StatusCode":{"Code":2150891520,"Symbol":"BadNoCommunication"},"SourceTimestamp":"2026-01-01T12:00:00Z"}')),
+        ("press/messages/samples", '{"NodeId":"i=2","Value":{"StatusCode":{"Code":2150891520,"Symbol":"BadNoCommunication"}}}', "no value"),
+        ("opcpub/messages/line1", '{"MessageId":"7","MessageType":"ua-data","PublisherId":"pub-1","Messages":[{"Payload":{"i=1":{"Value":1},"i=2":{"StatusCode":{"Code":2150891520}},"i=3":null}}]}',
+         [("pub-1", "i=1", 1, "")]),
         ("opcpub/messages/line1", '{"MessageId":"2","MessageType":"ua-metadata","PublisherId":"pub-1"}', []),
         # Keep-alives: nothing has changed.
         *(("opcpub/messages/line1", '{"MessageId":"6","MessageType":"ua-data","PublisherId":"pub-1","Messages":%s}' % nothing, [])

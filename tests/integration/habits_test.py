@@ -171,9 +171,70 @@ MORE = [
           '"TOA5","CR1000","CR1000","1"\n"TIMESTAMP","RECORD","AirTC"\n"TS","RN","Deg C"\n"","","Avg"\n"2026-01-01 12:00:00",1,21.5\n"2026-01-01 12:00:00",2,"NAN"\n', f"t = 21.5 {NOON}"),
     Habit("xml", "format = \"text\"\nper = \"payload\"\npattern = '(?s)<temp>(?<t>[^<]*)</temp>.*<hum>(?<h>[^<]*)</hum>'", "<r>\n <temp>21.5</temp>\n <hum>45</hum>\n</r>", "t = 21.5", "h = 45"),
     Habit("query string", "format = \"text\"\npattern = 'field1=(?<t>[-0-9.]+)&field2=(?<h>[-0-9.]+)'", "field1=21.5&field2=45&status=MQTTPUBLISH", "t = 21.5", "h = 45"),
+    # A list whose elements another path names, too: none of them is lost by that.
+    Habit("chirpstack gateways", 'each = "rxInfo[]"\ntime = "$.rxInfo[0].nsTime"\ndevice = "{$.deviceInfo.devEui}"\nmetrics = { t = "$.object.temperature", "rssi_{.gatewayId}" = "rssi" }',
+          '{"deviceInfo":{"devEui":"x"},"object":{"temperature":21.5},"rxInfo":[{"nsTime":"2026-01-01T12:00:00Z","gatewayId":"a","rssi":-36},{"gatewayId":"b","rssi":-90}]}',
+          f"x/rssi_a = -36 {NOON}", f"x/rssi_b = -90 {NOON}", f"x/t = 21.5 {NOON}"),
+    Habit("senml by paths", 'each = "[]"\ndevice = "{$[0].bn}"\nmetrics = { "{.n}" = "v" }', '[{"bn":"dev1","n":"t","v":1},{"n":"h","v":2}]', "dev1/t = 1", "dev1/h = 2"),
+    Habit("a header in the list", 'each = "[]"\ndevice = "{$[0].serial}"\nmetrics = { "{.n}" = "v" }', '[{"serial":"dev1","fw":"1.2"},{"n":"t","v":1}]', "dev1/t = 1"),
+    Habit("one of the members", 'each = "*"\nmetrics = { "{@key}" = "value", fw = "$.system.version" }', '{"system":{"version":"1.2","value":7},"t":{"value":21.5}}', 'fw = "1.2"', "system = 7", "t = 21.5"),
+    Habit("thingsboard with a first", 'each = "*[]"\ntime = "ts"\nmetrics = { "{@key}" = "value", since = "$.t[0].ts" }', '{"t":[{"ts":1767268800000,"value":1},{"ts":1767268800000,"value":2}]}',
+          f"t = 1 {NOON}", f"t = 2 {NOON}", "since = 1767268800000"),
+    Habit("asked by its place", 'each = "readings[]"\nwhen = "$.readings[0].type == \'climate\'"\nmetrics = { v = "v" }', '{"readings":[{"type":"climate","v":1},{"v":2}]}', "v = 1", "v = 2"),
+    Habit("bare values above a limit", 'each = "temps[]"\nwhen = "@ > -100"', '{"temps":[21.5,-127,22]}', "temps[0] = 21.5", "temps[2] = 22"),
+    # What is there to hold values and holds none.
+    Habit("no decoder yet", 'metrics = { t = "object.temperature", h = "object.humidity" }', '{"fPort":0,"data":"","object":{}}'),
+    Habit("no decoder at all", 'metrics = { t = "uplink_message.decoded_payload.temperature" }', '{"uplink_message":{"f_port":1,"decoded_payload":null}}'),
+    Habit("a sensor that is gone", 'metrics = { t = "DS18B20.Temperature" }', '{"Time":"2026-01-01T12:00:00","DS18B20":null,"TempUnit":"C"}'),
+    Habit("a bad tag of a server", 'each = "tags[]"\nquality = "q"\nmetrics = { "{.id}" = "v" }', '{"tags":[{"id":"a","v":1,"q":"Good"},{"id":"b","q":"BadNotConnected"}]}', "a = 1"),
+    Habit("a tag without a word why", 'each = "tags[]"\nquality = "q"\nmetrics = { "{.id}" = "v" }', '{"tags":[{"id":"a","v":1,"q":"Good"},{"id":"b","q":"Good"}]}', "a = 1", told="tags[1]: none of the wanted values is in it"),
+    Habit("a word in place of an object", 'metrics = { t = "sensor.t" }', '{"sensor":"offline"}', told="none of the wanted values"),
+    Habit("a text where a truth is wanted", 'metrics = { on = { path = "on", type = "bool" } }', '{"on":"open"}', told="is neither true nor false: open"),
+    # Names with an apostrophe.
+    Habit("apostrophe", 'when = "it\'s == 1 and kid\'s != null"\nmetrics = { t = "kid\'s.room" }', '{"it\'s":1,"kid\'s":{"room":21.5}}', "t = 21.5"),
+    # Times.
+    Habit("go time", 'time = "ts"', '{"ts":"2026-01-01 12:00:00.000000000 +0000 UTC","t":1}', f"t = 1 {NOON}"),
+    Habit("java zoned time", 'time = "ts"', '{"ts":"2026-01-01T13:00:00+01:00[Europe/Berlin]","t":1}', f"t = 1 {NOON}"),
+    Habit("ruby time", 'time = "ts"', '{"ts":"2026-01-01 12:00:00 UTC","t":1}', f"t = 1 {NOON}"),
+    Habit("basic time", 'time = "ts"', '{"ts":"20260101T120000Z","t":1}', f"t = 1 {NOON}"),
+    Habit("mongo time", 'time = "ts.$date"', '{"ts":{"$date":1767268800000},"t":1}', f"t = 1 {NOON}"),
+    # Tables.
+    Habit("trailing separators", 'format = "csv"\nseparator = ";"\ndecimal = ","\ntime = "ts"', "ts;t1;t2\r\n2026-01-01 12:00:00;21,5;22,5;\r\n", f"t1 = 21.5 {NOON}", f"t2 = 22.5 {NOON}"),
+    Habit("one cell too many", 'format = "csv"\ncolumns = ["a", "b"]', "1,2,3\n4,5,,\n", "a = 4", "b = 5", told="line 1: 3 cells for 2 columns"),
+    # What these families send, as a technician writes them down.
+    Habit("shelly by component", 'each = "params.*"\nwhen = "apower != null"\ndevice = "{$.src}"\ntime = "$.params.ts"\nmetrics = { "{@key}_power" = { path = "apower", unit = "W" } }',
+          '{"src":"plug","method":"NotifyStatus","params":{"ts":1767268800,"switch:0":{"id":0,"apower":12.5},"switch:1":{"id":1,"apower":0},"sys":{"uptime":5}}}',
+          f"plug/switch:0_power = 12.5 W {NOON}", f"plug/switch:1_power = 0 W {NOON}"),
+    Habit("shelly whole", 'each = "params{}"\ndevice = "{$.src}"\ntime = "ts"', '{"src":"plug","params":{"ts":1767268800,"switch:0":{"apower":12.5}}}', f"plug/switch:0.apower = 12.5 {NOON}"),
+    Habit("victron path", 'topic = "N/{id}/{service}/{instance}/{path...}"\ndevice = "{id}-{service}-{instance}"\nmetrics = { "{path}" = "value" }', '{"max":70,"min":0,"value":52.1}',
+          "c0619ab-battery-0/Dc/0/Voltage = 52.1", topic="N/c0619ab/battery/0/Dc/0/Voltage"),
+    Habit("neuron", 'each = "values.*"\ndevice = "{$.node}"\ntime = "$.timestamp"\nmetrics = { "{@key}" = "@" }', '{"timestamp":1767268800000,"node":"plc","values":{"t":21.5,"s":"run"},"errors":{"h":3003}}',
+          f"plc/t = 21.5 {NOON}", f'plc/s = "run" {NOON}'),
+    Habit("aws documents", 'topic = "$aws/things/{device}/shadow/update/documents"\neach = "current.state.reported{}"\ntime = "$.timestamp"',
+          '{"previous":{"state":{"reported":{"t":1}}},"current":{"state":{"desired":{"t":2},"reported":{"t":3,"rgb":{"r":1}}}},"timestamp":1767268800}', f"d/t = 3 {NOON}".replace("d/", ""), f"rgb.r = 1 {NOON}",
+          topic="$aws/things/d/shadow/update/documents"),
+    Habit("teltonika", 'each = "state.reported{}"\ntime = "ts"\nmetrics = { u = { path = "66", scale = 0.001, unit = "V" }, at = "latlng" }', '{"state":{"reported":{"66":12345,"ts":1767268800000,"latlng":"54.1,25.2"}}}',
+          f"u = 12.345 V {NOON}", f'at = "54.1,25.2" {NOON}'),
+    Habit("milesight history", 'each = "object.history[]"\ntime = "timestamp"\ndevice = "{$.deviceInfo.devEui}"', '{"deviceInfo":{"devEui":"x"},"object":{"history":[{"timestamp":1767268800,"t":21.5},{"timestamp":1767268800,"h":45}],"battery":90}}',
+          f"x/t = 21.5 {NOON}", f"x/h = 45 {NOON}"),
+    Habit("influx lines", "format = \"text\"\npattern = '^(?<m>[^, ]+),host=(?<h>[^, ]+) usage=(?<usage>[-0-9.]+) (?<ts>[0-9]+)$'\ntime = \"ts\"\ndevice = \"{.h}\"\nmetrics = { \"{.m}_usage\" = { path = \"usage\", type = \"number\" } }",
+          "cpu,host=a usage=1.5 1767268800000000000\ncpu,host=b usage=2.5 1767268800000000000\n", f"a/cpu_usage = 1.5 {NOON}", f"b/cpu_usage = 2.5 {NOON}"),
     Habit("kepware quality", 'quality = "q"\neach = "[]"', '[{"q":"Good, Non-specific","t":1},{"q":"BadNotConnected","t":2},{"q":"Uncertain_LastKnownValue","t":3},{"q":"0x80000000","t":4}]',
           "t = 1", "t = 2 [bad]", "t = 3 [uncertain]", "t = 4 [bad]"),
 ]
+
+# Of each family what comes by its topics: (topic, payload), and how many readings that makes.
+SEEN = {
+    "esphome": (4, ("kitchen/sensor/temperature/state", "21.5"), ("kitchen/sensor/humidity/state", "45"), ("attic/sensor/temperature/state", "20"), ("attic/sensor/humidity/state", "50")),
+    "evcc": (3, ("evcc/loadpoints/1/chargePower", "0"), ("evcc/loadpoints/1/phases", "3"), ("evcc/loadpoints/2/chargePower", "3500")),
+    "tag server": (2, ("plc/line1/values", '{"timestamp":1767268800500,"values":[{"id":"Speed","v":42,"q":true,"t":1767268800000},{"id":"On","v":true,"q":true,"t":1767268800000}]}')),
+    "phases": (4, ("tele/plug/SENSOR", '{"Time":"2026-01-01T12:00:00","ENERGY":{"Today":[0.1,0.2],"Power":[42,3]}}')),
+    "lines and presses": (3, ("plant/l1/p1/up", '{"t":1}'), ("plant/l1/p2/up", '{"t":2}'), ("plant/l2/p1/up", '{"t":3}')),
+    "a receiver": (3, ("rtl_433/host/events", '{"time":"2026-01-01 12:00:00","id":1,"t":21.5}'), ("rtl_433/host/events", '{"time":"2026-01-01 12:00:00","id":2,"t":3.5}'),
+                   ("rtl_433/host/events", '{"time":"2026-01-01 12:00:01","id":1,"t":21.6}')),
+    "shelly": (4, ("plug-a8/events/rpc", '{"src":"plug-a8","params":{"ts":1767268800.5,"switch:0":{"apower":12.5,"output":true}}}'),
+               ("plug-a8/events/rpc", '{"src":"plug-a8","params":{"ts":1767268801.5,"switch:0":{"apower":13,"output":true}}}')),
+}
 
 
 def config_of(habits):
@@ -241,6 +302,20 @@ class Habits(unittest.TestCase):
 
     def test_more_habits(self):
         self.try_all(MORE)
+
+    def test_a_suggested_route_reads_what_it_was_made_of_and_makes_no_two_readings_one(self):
+        for family, (count, *seen) in SEEN.items():
+            with self.subTest(family):
+                lines = "".join(f"{topic} {payload}\n" for topic, payload in seen)
+                route = subprocess.run([str(BUILD / "millrace"), "route", "suggest", "--lines"], input=lines, capture_output=True, text=True, timeout=30).stdout
+                self.config.write_text(config_of([]).replace("\n[[inputs.serial]]", route + "\n[[inputs.serial]]", 1))
+                came = []
+                for topic, payload in seen:
+                    code, said, complaint = self.run_test(payload.encode(), "--input", "devices", "--topic", topic, "--json")
+                    self.assertEqual(code, 0, route + complaint)
+                    came += [json.loads(line) for line in said.splitlines()]
+                told = {(r["device"], str(r.get("tags")), r["metric"], r["time"] if r["time_trust"] == "device" else "") for r in came}
+                self.assertEqual((len(came), len(told)), (count, count), route)
 
     def test_each_has_a_name_of_its_own(self):
         names = [habit.name for habit in FIELD + MORE]

@@ -55,6 +55,9 @@ TEST_CASE("csv: a line that is none costs itself, and a cell its reading") {
   CHECK(decode(route, "a,b\n1,2\n3\nx,4\n5,\"6\n7,8", "plant/l1/press-1/telemetry", got.unread.missing)
             .readings() == Readings{"a='x'"});
   CHECK_FALSE(decode(route, "\"a,b").status.ok());
+  // Separators behind the last column hold nothing.
+  CHECK(decode(csv(), "a,b\n1,2,\n3,4,, \n").readings() == Readings{"a=1", "b=2", "a=3", "b=4"});
+  CHECK(decode(csv(), "a,b\n1,2,\"\"\n3,4,,5\n6,\n").unread.refusals == 2);
   CHECK(decode(csv(), "a,b\n").status.ok());
   CHECK(decode(csv(), "a,b\n").unread.no_value == 1);
   route.each = "r[]";

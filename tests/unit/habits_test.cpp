@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "base/utf16.h"
+#include "decode/condition.h"
+#include "decode/json_path.h"
 #include "decode/timestamps.h"
 #include "tests/support/decoding.h"
 
@@ -253,6 +255,114 @@ TEST_CASE("columns: what is repeated has places of its own in every document of 
   CHECK(first.readings() == Readings{"b='1'"});
   CHECK(by("transpose = true\nmetrics = { a = 'a', b = 'b' }", payload, first.unread.missing).readings() ==
         Readings{"a='x'"});
+}
+
+TEST_CASE("each: a place that another path names is an element as the others are") {
+  const char* list = R"({"r":[{"id":"a","v":1},{"id":"b","v":2}]})";
+  CHECK(by("each = 'r[]'\nmetrics = { v = 'v', first = '$.r[0].v' }", list).readings() ==
+        Readings{"v=1", "v=2", "first=1"});
+  Decoded out = by("each = 'r[]'\ndevice = '{$.r[1].id}'\nmetrics = { v = 'v' }", list);
+  CHECK(out.readings() == Readings{"v=1", "v=2"});
+  CHECK(out.records.at(0).device == "b");
+  CHECK(by("each = 'r[]'\nfixed_tags = { first = '{^.r[0].id}' }\nmetrics = { v = 'v' }", list).readings() ==
+        Readings{"v=1", "v=2"});
+  CHECK(by("each = 'r[]'\nwhen = \"$.r[0].id == 'a'\"\nmetrics = { v = 'v' }", list).readings() ==
+        Readings{"v=1", "v=2"});
+  CHECK(by("each = 'r[]'\nwhen = '$.r[0] > 0'", R"({"r":[5,6]})").readings() == Readings{"r[0]=5", "r[1]=6"});
+  // Of members, of lists in them, of lists in lists.
+  const char* members = R"({"sys":{"v":0},"a":{"v":1},"b":{"v":2}})";
+  CHECK(by("each = '*'\nmetrics = { '{@key}' = 'v', fw = '$.sys.v' }", members).readings() ==
+        Readings{"sys=0", "a=1", "b=2", "fw=0"});
+  CHECK(by("each = '*[]'\nmetrics = { v = 'v', x = '$.a[0].v' }", R"({"a":[{"v":1},{"v":2}],"b":[{"v":3}]})")
+            .readings() == Readings{"v=1", "v=2", "v=3", "x=1"});
+  CHECK(by("each = 'r[].s[]'\nfixed_tags = { q = '{^.s[0].id}' }\nmetrics = { v = 'v' }",
+           R"({"r":[{"s":[{"v":1,"id":"i"},{"v":2}]},{"s":[{"v":3}]}]})")
+            .readings() == Readings{"v=1", "v=2", "v=3"});
+  CHECK(by("format = 'cbor'\neach = '[]'\nmetrics = { v = 'v', first = '$[0].v' }",
+           "\x82\xa1\x61v\x01\xa1\x61v\x02")
+            .readings() == Readings{"v=1", "v=2", "first=1"});
+}
+
+TEST_CASE("each: what a path names is a header where it has nothing else, and a bare value is what it says") {
+  Decoded out = by("each = '[]'\ndevice = '{$[0].id}'\nmetrics = { '{.n}' = { path = 'v', default = '0' } }",
+                   R"([{"id":"x","w":5},{"n":"t","v":1}])");
+  CHECK(out.readings() == Readings{"t=1"});
+  CHECK_FALSE(out.unread.any());
+  out = by("each = '*'\ndevice = '{$.sys.id}'", R"({"sys":{"id":"x","up":7},"a":{"v":1}})");
+  CHECK(out.readings() == Readings{"up=7", "v=1"});
+  CHECK_FALSE(by("each = '*'\ndevice = '{$.sys.id}'", R"({"sys":{"id":"x"},"a":{"v":1}})").unread.any());
+  out = by("each = '*'\nwhen = \"$.mode == 'auto'\"\ntime = '$.ts'\nmetrics = { v = 'v' }",
+           R"({"mode":"auto","ts":1767225600,"a":{"v":1}})");
+  CHECK(out.readings() == Readings{"v=1"});
+  CHECK_FALSE(out.unread.any());
+  // On the way to the elements, too; what has another form than both of them is told.
+  const std::string meta = "each = '*[]'\nfixed_tags = { fw = '{$.meta.fw}' }\nmetrics = { v = 'v' }";
+  CHECK_FALSE(by(meta, R"({"meta":{"fw":"1"},"a":[{"v":1}]})").unread.any());
+  CHECK(by(meta, R"({"meta":[{"v":2}],"a":[{"v":1}]})").readings() == Readings{"v=2", "v=1"});
+  CHECK(by(meta, R"({"meta":"1.2","a":[{"v":1}]})").unread.any());
+  // An element that cannot be read is told as the others are.
+  CHECK(by("each = 'r[]'\ndevice = '{$.r[0].id}'\nmetrics = { v = { path = 'v', type = 'number' } }",
+           R"({"r":[{"id":"x","v":"x"},{"v":2}]})")
+            .unread.reason() == "r[0].v: \"v\" is not a number: x");
+}
+
+TEST_CASE("no value: what was to hold it is null or empty, or its quality is bad") {
+  for (const char* nothing : {"null", "{}", "[]", "\"\""}) {
+    CAPTURE(nothing);
+    const Decoded out =
+        by("metrics = { v = 'data.v', w = 'data.w' }", text("{\"n\":5,\"data\":", nothing, "}"));
+    CHECK(out.status.ok());
+    CHECK(out.readings().empty());
+    CHECK(out.unread.no_value == 1);
+  }
+  const std::string opc =
+      "each = '[]'\nquality = 'S.Code'\nquality_format = 'opcua'\nmetrics = { '{.n}' = 'V.V' }";
+  Decoded out = by(opc, R"([{"n":"a","V":{"V":1}},{"n":"b","S":{"Code":2150891520}},{"n":"c","V":null}])");
+  CHECK(out.readings() == Readings{"a=1"});
+  CHECK_FALSE(out.unread.any());
+  CHECK(out.unread.no_value == 2);
+  // Rows and bytes that have something else are told.
+  CHECK(by("transpose = true\nmetrics = { v = 'v' }", R"({"ts":[1,2],"w":[5,6]})").unread.refusals == 2);
+  CHECK(
+      by("format = 'binary'\ninside = 'data'\nfields = { v = { at = 2, type = 'u8' } }", R"({"data":"AQ=="})")
+          .unread.refusals == 1);
+  // Something else is there, and the quality says nothing against it: the path is wrong.
+  CHECK(by("metrics = { v = 'data.v' }", R"({"data":{"w":5}})").unread.any());
+  CHECK(by("metrics = { v = 'data.v' }", R"({"tags":{},"data":{"w":5}})").unread.any());
+  CHECK(by("metrics = { v = 'data.v' }", R"({"data":"offline"})").unread.any());
+  CHECK(by(opc, R"([{"n":"b","S":{"Code":0},"V":{"W":5}}])").unread.any());
+  CHECK(by(opc, R"([{"n":"b","S":{"Code":1073741824},"V":{"W":5}}])").unread.any());
+}
+
+TEST_CASE("names of the payload: a metric that a message has not is not missed there") {
+  const Decoded out =
+      by("each = 'r[]'\nmetrics = { t = '$.t', 'rssi_{.g}' = { path = 'rssi', unit = '{.u}' } }",
+         R"({"t":21.5,"r":[{"g":"a","rssi":-36,"u":"dB"},{"rssi":-90}]})");
+  CHECK(out.readings() == Readings{"rssi_a=-36", "t=21.5"});
+  CHECK(out.unread.refusals == 1);
+  CHECK(out.unread.reason() == "r[1]: \"g\", which names the metric, is missing");
+}
+
+TEST_CASE("a word that is neither true nor false is told as that") {
+  CHECK(by("metrics = { a = { path = 'a', type = 'bool' } }", R"({"a":"open"})").status.detail() ==
+        "\"a\" is neither true nor false: open");
+}
+
+TEST_CASE("bare values that a condition asks for are readings") {
+  const Decoded out = by("each = 'temps[]'\nwhen = '@ > 3'", R"({"temps":[1,5,null]})");
+  CHECK(out.status.ok());
+  CHECK(out.readings() == Readings{"temps[1]=5"});
+}
+
+TEST_CASE("an apostrophe in a name is part of it, in conditions as in paths, and in what is proposed") {
+  CHECK(by("when = \"it's == 1 and o'clock == 'x and y'\"\nmetrics = { v = 'v' }",
+           R"({"it's":1,"o'clock":"x and y","v":2})")
+            .readings() == Readings{"v=2"});
+  CHECK_FALSE(parse_condition("it's or b").ok());
+  CHECK(parse_json_path("a[it's]").status().detail() ==
+        "path \"a[it's]\": [it's] is no index; a name with brackets stands in quotes: \"[it's]\"");
+  CHECK(parse_json_path("a.\"[it's]\"").ok());
+  CHECK(parse_json_path("a[b c]").status().detail().ends_with("in quotes: '[b c]'"));
 }
 
 }  // namespace habits_test

@@ -677,6 +677,7 @@ Expected of_csv(std::string_view payload) {
       for (const CsvCell& cell : cells) names.push_back(cell.text);
       continue;
     }
+    while (cells.size() > names.size() && !cells.back().quoted && cells.back().text.empty()) cells.pop_back();
     for (std::size_t i = 0; i < cells.size() && cells.size() == names.size(); ++i) {
       const std::string name = names[i].empty() ? "" : step("", names[i]);
       const bool named = !name.empty() && name.size() <= 256 && !has_control(name, false);

@@ -222,4 +222,79 @@ TEST_CASE("suggest: names with control characters are TOML all the same") {
   CHECK(has(suggested({{"g\xbd/up", "21.5"}}), "topic = \"{device}/up\"\n"));
 }
 
+TEST_CASE("suggest: lists beside each other are rows where one of them is of times, else channels") {
+  const std::string toml =
+      suggested({{"tele/plug/SENSOR",
+                  R"({"Time":"2026-01-01T00:00:00","ENERGY":{"Today":[0.1,0.2],"Power":[42,3]}})"}});
+  CHECK_FALSE(has(toml, "transpose"));
+  CHECK(has(toml, "path = \"ENERGY.Power[1]\""));
+  CHECK(has(suggested({{"gw/up", R"({"t":[20,21],"h":[1,2],"at":[1767225600,1767225660]})"}}), "transpose"));
+}
+
+TEST_CASE("suggest: what looks like a number and is an address, a version or padded is a text") {
+  for (const char* text : {R"("devAddr":"00189440")", R"("x":"00189440")", R"("devEui":"0102030405060708")",
+                           R"("nodeId":"12")", R"("x":"78E300")", R"("x":"26011BDA")", R"("version":"1.2")",
+                           R"("component":"em1data:0")", R"("x":"1234567890123456")"}) {
+    CAPTURE(text);
+    const std::string toml = suggested({{"plant/d1/up", "{" + std::string(text) + ",\"t\":1}"}});
+    CHECK(has(toml, "type = \"text\""));
+    CHECK_FALSE(has(toml, "type = \"number\""));
+  }
+  for (const char* text : {R"("x":"21.5")", R"("x":"0.5")", R"("x":"-3")", R"("x":"25C")",
+                           R"("humid":"45 %")", R"("frequency":"868100000")"}) {
+    CAPTURE(text);
+    CHECK(has(suggested({{"plant/d1/up", "{" + std::string(text) + ",\"t\":1}"}}), "type = \"number\""));
+  }
+}
+
+TEST_CASE("suggest: elements that are a name and a value are readings by that name") {
+  const std::vector<std::pair<std::string, std::string>> tags = {
+      {"gw/kep1/up",
+       R"({"timestamp":1767225600500,"values":[{"id":"Speed","v":42,"q":true,"t":1767225600000},)"
+       R"({"id":"On","v":true,"q":false,"t":1767225600001}]})"}};
+  CHECK(has(suggested(tags), "\"{.id}\" = { path = \"v\" }\n"));
+  CHECK(tried(tags).readings() == std::vector<std::string>{"Speed=42", "On=true"});
+  const std::vector<std::pair<std::string, std::string>> units = {
+      {"gw/m1/up",
+       R"([{"name":"t","value":null,"unit":"C","type":"f"},{"name":"p","value":3,"unit":"bar"}])"}};
+  CHECK(has(suggested(units), "unit = \"{.unit}\" } # beside it there are: type\n"));
+  CHECK(tried(units).readings() == std::vector<std::string>{"p=3"});
+  // What comes twice is no name of a reading.
+  CHECK_FALSE(has(suggested({{"gw/m1/up", R"({"r":[{"name":"t","v":1},{"name":"t","v":2}]})"}}), "{.name}"));
+}
+
+TEST_CASE("suggest: what two topics say is never one reading") {
+  const std::vector<std::pair<std::string, std::string>> plain = {
+      {"kitchen/sensor/temperature/state", "21.5"},
+      {"kitchen/sensor/humidity/state", "45"},
+      {"attic/sensor/humidity/state", "50"}};
+  CHECK(has(suggested(plain), "topic = \"{device}/sensor/{level2}/state\"\n"));
+  CHECK(has(suggested(plain), "metrics = { \"{level2}\" = { type = \"number\" } }"));
+  CHECK(tried(plain).readings() == std::vector<std::string>{"temperature=21.5"});
+  CHECK(tried({{"a/b/c", "\"on\""}, {"d/e/f", "\"on\""}}).readings() == std::vector<std::string>{"c='on'"});
+  const std::vector<std::pair<std::string, std::string>> objects = {
+      {"plant/l1/p1/up", R"({"t":1})"}, {"plant/l1/p2/up", R"({"t":2})"}, {"plant/l2/p3/up", R"({"t":3})"}};
+  CHECK(has(suggested(objects), "tags = [\"level2\"]\n"));
+  CHECK(tried(objects).records.at(0).tags == Tags{{"level2", "p1"}});
+  // A level that is empty names no device.
+  CHECK(has(suggested({{"devices/e1/messages/events/", R"({"t":1})"}}),
+            "topic = \"devices/{device}/messages/events/\""));
+}
+
+TEST_CASE("suggest: a time in an object beside the values, and devices that only the payload tells") {
+  const std::vector<std::pair<std::string, std::string>> shelly = {
+      {"plug-a8/events/rpc", R"({"src":"plug-a8","params":{"ts":1767225600.5,"switch:0":{"apower":12.5}}})"}};
+  CHECK(has(suggested(shelly), "device = \"{.src}\""));
+  CHECK(has(suggested(shelly), "time = \"params.ts\""));
+  CHECK(tried(shelly).records.at(0).trust == TimeTrust::device);
+  CHECK(has(suggested({{"gw/d1/up", R"({"head":{"time":1767225600},"r":[{"v":1},{"v":2}]})"}}),
+            "time = \"$.head.time\""));
+  const auto heard = [](int id) {
+    return std::pair<std::string, std::string>{"rtl_433/host/events", text("{\"id\":", id, ",\"t\":21.5}")};
+  };
+  CHECK(has(suggested({heard(1), heard(2), heard(1)}), "device = \"{.id}\""));
+  CHECK_FALSE(has(suggested({heard(1), heard(2), heard(3)}), "device = "));  // numbers of messages
+  CHECK_FALSE(has(suggested({heard(1), heard(1)}), "device = "));
+}
+
 }  // namespace suggest_test

@@ -152,6 +152,21 @@ TEST_CASE("times: by a pattern, and in the other spellings of ISO") {
   CHECK(when(timed(), "\"2024/07/01 12:00:00\"") == format_time(*parse_time_text("2024-07-01T12:00:00Z")));
   CHECK(when(timed(), "\"2024-07-01 12:00:00 +02:00\"") ==
         format_time(*parse_time_text("2024-07-01T10:00:00Z")));
+  // In digits without signs, and with what libraries write beside an offset.
+  for (const char* one :
+       {"20240701T100000Z", "20240701T1000Z", "20240701T120000+0200", "20240701T100000.000Z",
+        "2024-07-01 10:00:00 UTC", "2024-07-01T10:00:00GMT", "2024-07-01 10:00:00 +0000 UTC",
+        "2024-07-01T12:00:00+02:00[Europe/Berlin]", "2024-07-01T10:00Z[UTC]"}) {
+    INFO(one);
+    CHECK(when(timed(), text("\"", one, "\"")) == format_time(*parse_time_text("2024-07-01T10:00:00Z")));
+  }
+  for (const char* bad :
+       {"20240701T", "20240701 100000Z", "20240701T10", "2024-07-01T100000Z", "20241301T100000Z",
+        "2024-07-01 10:00:00 CET", "2024-07-01T10:00[Europe/Berlin]", "2024-07-01T10:00:00ZZ",
+        "2024-07-01T10:00:00+02:00 UTC", "2024-07-01T10:00:00Z[x", "2024-07-01T10:00:00Z[x]y"}) {
+    INFO(bad);
+    CHECK(when(timed(), text("\"", bad, "\"")).starts_with("not a time"));
+  }
   CHECK(when(timed("s2000"), "773150400") == format_time(*parse_time_text("2024-07-01T12:00:00Z")));
   CHECK(when(timed("uptime"), "1700000000") == "arrival");
   for (const char* bad : {"\"01.07.2024 12:00:00\"", "\"07/01/2024\"", "\"2024-07/01\"", "true", "{}"}) {

@@ -160,7 +160,7 @@ class CsvFormat final : public PayloadFormat {
       const std::size_t last = lines.number - 1;
       const auto to = static_cast<std::uint32_t>(lines.at());
       walk.at(from);
-      if (whole && lines.cells.size() == columns.size()) {
+      if (whole && fits(lines.cells, columns.size())) {
         walk_line(walk, columns, hidden, lines.cells, from, to);
       } else {
         walk.skipped(last > line ? text("lines ", line, " to ", last) : text("line ", line), to - from,
@@ -206,6 +206,14 @@ class CsvFormat final : public PayloadFormat {
     }
   };
 
+  // Behind the last column there may be separators: many loggers end their lines with one.
+  static bool fits(Cells& cells, std::size_t columns) {
+    for (std::size_t i = columns; i < cells.size(); ++i) {
+      if (cells[i].quoted || !cells[i].text().empty()) return false;
+    }
+    return cells.size() >= columns;
+  }
+
   // Of columns of one name the last one counts: what another of them holds is told, where it is wanted.
   // Empty: each has a name of its own, as those of the configuration have.
   std::vector<bool> hidden_columns(const std::vector<std::string>& columns) const {
@@ -223,7 +231,7 @@ class CsvFormat final : public PayloadFormat {
   void walk_line(JsonWalk& walk, const std::vector<std::string>& columns, const std::vector<bool>& hidden,
                  Cells& cells, std::uint32_t from, std::uint32_t to) const {
     (void)walk.begin_object();
-    for (std::size_t i = 0; i < cells.size(); ++i) {
+    for (std::size_t i = 0; i < columns.size(); ++i) {
       walk.at(from + static_cast<std::uint32_t>(cells[i].at));
       if (!hidden.empty() && hidden[i]) {
         if (!cells[i].text().empty())

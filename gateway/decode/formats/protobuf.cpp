@@ -392,7 +392,7 @@ class Asked {
         found = true;
         field(*child, one, one.repeated, sure);
       }
-      if (!found && sure && other_.empty()) other_ = child->step.text;
+      if (!found && sure && !child->by_each && other_.empty()) other_ = child->step.text;
     }
   }
   void field(const PlanNode& node, const ProtoField& is, bool repeated, bool sure) {
