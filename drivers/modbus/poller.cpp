@@ -290,6 +290,7 @@ void Poller::deliver(std::size_t device, const Block& block, const Bytes& pdu) {
   arrival.channel = channel;
   arrival.bytes = pdu;
   arrival.clock_trusted = parts_.trust.trusted();
+  arrival.patient = true;
   arrival.received = parts_.clock.wall();
   arrival.received_monotonic = parts_.clock.now();
   while (!parts_.inbox.put(arrival).ok()) {

@@ -389,13 +389,15 @@ struct ListInbox : Inbox {
     std::string channel;
     Bytes bytes;
     Instant at;
+    bool patient;
   };
   std::vector<Entry> entries;
   double full = 0;
   Result<Ticket> put(const Arrival& arrival) override {
     entries.push_back({std::string(arrival.channel),
                        {arrival.bytes.begin(), arrival.bytes.end()},
-                       arrival.received_monotonic});
+                       arrival.received_monotonic,
+                       arrival.patient});
     return Ticket{entries.size()};
   }
   std::size_t message_max(std::string_view) const override { return 65536; }
@@ -749,6 +751,7 @@ TEST_CASE("modbus bus: with the port all devices go, told once, and come back; a
   bus.inbox.entries.clear();
   bus.run(10s);
   for (int unit = 1; unit <= 4; ++unit) CHECK(bus.answers(unit) >= 9);
+  CHECK(std::ranges::all_of(bus.inbox.entries, &ListInbox::Entry::patient));  // nobody waits for a poll
   bus.inbox.full = 0.8;
   bus.line->asked.clear();
   bus.run(10s);
