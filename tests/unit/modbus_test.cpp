@@ -636,6 +636,23 @@ TEST_CASE("modbus bus: of 32 slaves one dead and one slow cost the others next t
   }
 }
 
+TEST_CASE("modbus bus: a round is over soon after something happened, and goes on where nothing does") {
+  Bus bus(1);
+  bus.config.interval = 10ms;
+  bus.config.timeout = 50ms;
+  bus.start();
+  const auto round_takes = [&] {
+    const Instant begin = bus.clock.time;
+    bus.poller->run(begin + 1s);
+    return bus.clock.time - begin;
+  };
+  CHECK(round_takes() < 300ms);  // it is open, and its device came
+  CHECK(round_takes() >= 980ms);
+  bus.line->slaves[1].refuses = {1};
+  CHECK(round_takes() < 300ms);  // a row is refused
+  CHECK(round_takes() >= 980ms);
+}
+
 TEST_CASE("modbus bus: a dead device is told, costs a hundredth, and is back soon after it is") {
   Bus bus(2);
   bus.start();
