@@ -1,15 +1,13 @@
 #include "drivers/modbus/mbap_line.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/text.h"
 #include "net/waiting_tls.h"
 
 namespace millrace {
 namespace {
-
-constexpr std::size_t mbap_head = 6;  // transaction, protocol, length of what follows: two bytes each
-constexpr std::size_t body_least = 3, body_most = 254;  // unit, function, a byte; a PDU has 253
 
 unsigned word_of(std::span<const std::byte> bytes, std::size_t at) {
   return static_cast<unsigned>(bytes[at]) << 8 | static_cast<unsigned>(bytes[at + 1]);
@@ -20,6 +18,11 @@ unsigned word_of(std::span<const std::byte> bytes, std::size_t at) {
 MbapLine::MbapLine(const Clock& clock, const ModbusInputConfig& config,
                    std::shared_ptr<const std::atomic<bool>> stopping)
     : config_(config), waiter_{clock, [stopping = std::move(stopping)] { return !*stopping; }} {}
+
+void MbapLine::close() {
+  stream_.reset();
+  came_ = 0;
+}
 
 Status MbapLine::open() {
   close();
@@ -78,28 +81,30 @@ Reply MbapLine::ask_now(std::uint8_t unit, const Span& span, Instant deadline) {
     return outcome;
   }
   while (true) {
-    std::byte head[mbap_head], body[body_most];
-    if (!read_whole(head, deadline, false, outcome)) return outcome;
-    const std::size_t length = word_of(head, 4);
+    if (!read_up_to(mbap_head, deadline, outcome)) return outcome;
+    const std::size_t length = word_of(frame_, 4);
     outcome.answer = Answer::damaged;
-    if (word_of(head, 2) != 0 || length < body_least || length > body_most) return outcome;
-    if (!read_whole(std::span(body, length), deadline, true, outcome)) return outcome;
-    if (word_of(head, 0) == transaction) return take(unit, span, {body, length}, std::move(outcome));
+    if (word_of(frame_, 2) != 0 || length < body_least || length > body_most) return outcome;
+    if (!read_up_to(mbap_head + length, deadline, outcome)) return outcome;
+    const bool ours = word_of(frame_, 0) == transaction;
+    if (ours) outcome = take(unit, span, {frame_.data() + mbap_head, length}, std::move(outcome));
+    came_ -= mbap_head + length;
+    std::memmove(frame_.data(), frame_.data() + mbap_head + length, came_);
+    if (ours) return outcome;
     outcome.answer = Answer::silent;  // so far: it was an old one
     if (++outcome.strays >= late_strays_max && waiter_.clock.now() >= deadline) return outcome;
   }
 }
 
-// Reads all of `to`. False: `outcome` says why not; what came of a frame that is not whole puts the stream
-// out of step.
-bool MbapLine::read_whole(std::span<std::byte> to, Instant deadline, bool begun, Reply& outcome) {
-  while (!to.empty()) {
-    const auto got = stream_->receive(to, deadline);
+// Until so many bytes of the frame are there. False: `outcome` says why not; what came of a frame that is not
+// whole puts the stream out of step.
+bool MbapLine::read_up_to(std::size_t bytes, Instant deadline, Reply& outcome) {
+  while (came_ < bytes) {
+    const auto got = stream_->receive(std::span(frame_).subspan(came_), deadline);
     if (got.ok()) {
-      to = to.subspan(got.value());
-      begun = true;
+      came_ += got.value();
     } else if (got.status().code() == Code::timeout) {
-      outcome.answer = begun ? Answer::damaged : Answer::silent;
+      outcome.answer = came_ > 0 ? Answer::damaged : Answer::silent;
       return false;
     } else {
       lose(got.status(), outcome);

@@ -1,9 +1,11 @@
 // The bus over TCP with Modbus' own header (Modbus Messaging on TCP/IP 1.0b, 3.1.3), in clear or by TLS
 // (Modbus/TCP Security, v36: the same bytes within TLS, port 802, both sides show certificates). Without
 // libmodbus, which looks neither at the unit of an answer nor at its lengths, and knows no TLS. Questions are
-// numbered: an old answer is passed over. Blocks; on the bus's worker.
+// numbered: an old answer is passed over. An answer that came whole is read at once, with what lies behind
+// it. Blocks; on the bus's worker.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <span>
@@ -20,7 +22,7 @@ class MbapLine final : public Line {
            std::shared_ptr<const std::atomic<bool>> stopping);
 
   Status open() override;
-  void close() override { stream_.reset(); }
+  void close() override;
   bool is_open() const override { return stream_ != nullptr; }
   bool numbered() const override { return true; }
   // Nothing has to be thrown away, and a part of it would put the stream out of step.
@@ -30,14 +32,20 @@ class MbapLine final : public Line {
 
  private:
   Reply ask_now(std::uint8_t unit, const Span& span, Instant deadline);
-  bool read_whole(std::span<std::byte> to, Instant deadline, bool begun, Reply& outcome);
+  bool read_up_to(std::size_t bytes, Instant deadline, Reply& outcome);
   static Reply take(std::uint8_t unit, const Span& span, BytesView body, Reply outcome);
   void lose(const Status& status, Reply& outcome) const;
+
+  static constexpr std::size_t mbap_head = 6;  // transaction, protocol, length of what follows: 2 bytes each
+  // unit, function, a byte; a PDU has 253
+  static constexpr std::size_t body_least = 3, body_most = 254;
 
   ModbusInputConfig config_;
   Waiter waiter_;
   std::unique_ptr<WaitingStream> stream_;
-  Instant last_;  // when something was on the line
+  std::array<std::byte, mbap_head + body_most> frame_{};  // that has begun
+  std::size_t came_ = 0;                                  // of it, or of the one behind it, too
+  Instant last_;                                          // when something was on the line
   std::uint16_t transaction_ = 0;
 };
 

@@ -5,7 +5,7 @@
 namespace millrace {
 namespace {
 
-constexpr Duration round_for = std::chrono::milliseconds(200);
+constexpr Duration round_for = std::chrono::seconds(1);  // each costs two wake-ups
 constexpr std::size_t dead_named = 8;
 
 }  // namespace

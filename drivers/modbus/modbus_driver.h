@@ -1,7 +1,7 @@
-// A Modbus bus as an input: the loop's side. A worker of the bus's own polls (poller.h), in rounds of some
-// 200 ms; between two the loop hears what happened, and may stop or pause it. stop() goes through the worker:
-// it waits for a question that is on its way, at most a device's timeout. Read only: nothing is ever written
-// to a plant. On the loop.
+// A Modbus bus as an input: the loop's side. A worker of the bus's own polls (poller.h), in rounds of a
+// second, of some 200 ms where something happened: between two the loop hears of it. stop() goes through the
+// worker: it waits for a question that is on its way, at most a device's timeout. Read only: nothing is ever
+// written to a plant. On the loop.
 #pragma once
 
 #include <memory>

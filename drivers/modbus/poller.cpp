@@ -13,6 +13,7 @@ using namespace std::chrono_literals;
 constexpr double pause_above = 0.75;  // of the inbox: the last quarter is for those that cannot wait
 constexpr Duration full_wait = 100ms;
 constexpr Duration short_wait = 20ms;    // is waited for here; longer by the loop
+constexpr Duration told_within = 200ms;  // the loop of what happened; what else does meanwhile comes along
 constexpr Duration refused_rest = 1min;  // a row that a device does not have is asked for no more often
 constexpr Duration merge_again = 1h;     // blocks that were cut are tried whole again
 constexpr int silences_max = 3;  // over TCP: then the connection is no more, whatever the kernel thinks
@@ -82,9 +83,12 @@ std::vector<std::vector<Block>> Poller::plans() const {
 
 Poller::Round Poller::run(Instant until) {
   Round round;
+  const bool was_well = trouble_.empty();
+  const Instant begin = parts_.clock.now();
   for (Instant now = parts_.clock.now(); !*stopping_ && !paused_; now = parts_.clock.now()) {
     round.next = now;
-    if (now >= until) break;
+    const bool news = !round.changes.empty() || !round.refusals.empty() || trouble_.empty() != was_well;
+    if (now >= until || (news && now - begin >= told_within)) break;
     if (parts_.inbox.fill() > pause_above) {
       round.next = now + full_wait;
       break;
@@ -290,6 +294,7 @@ void Poller::deliver(std::size_t device, const Block& block, const Bytes& pdu) {
   arrival.channel = channel;
   arrival.bytes = pdu;
   arrival.clock_trusted = parts_.trust.trusted();
+  arrival.patient = true;
   arrival.received = parts_.clock.wall();
   arrival.received_monotonic = parts_.clock.now();
   while (!parts_.inbox.put(arrival).ok()) {

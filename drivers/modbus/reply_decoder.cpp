@@ -21,6 +21,7 @@ std::uint32_t place_in(const Span& span, const Point& point) {
 std::vector<const Point*> rows_in(const Points& points, const Asked& asked) {
   std::vector<const Point*> rows;
   const Span& span = asked.span;
+  rows.reserve(std::min<std::size_t>(span.count, points.size()));
   const auto key = [](const Point& p) { return std::pair(p.table, p.address); };
   auto at = std::lower_bound(points.begin(), points.end(), std::pair(span.table, span.first),
                              [&](const Point& p, const auto& from) { return key(p) < from; });

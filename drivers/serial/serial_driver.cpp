@@ -15,9 +15,10 @@ constexpr Duration look_every = std::chrono::seconds(10), connect_timeout = std:
 // From there on a tty's buffer (4096 bytes) takes nothing more, or asks its driver to stop: with marks, which
 // may make three bytes of one, 128 of them before it is full.
 constexpr std::size_t kernel_full = 3700;
-constexpr std::int64_t gather_bytes_max = 1024;
-constexpr Duration gather_time_max = std::chrono::milliseconds(50);
-constexpr int drain_reads_max = 64;  // of 4 KiB: what a tty's driver may keep behind that buffer, four times
+constexpr std::int64_t gather_bytes_max = 1280;  // a third of that
+constexpr Duration gather_time_max = std::chrono::milliseconds(100);
+constexpr std::size_t read_max = 4096;
+constexpr int drain_reads_max = 64;  // of those: what a tty's driver may keep behind that buffer, four times
 
 }  // namespace
 
@@ -150,7 +151,7 @@ void SerialDriver::end_hush() {
 
 // What waits in the kernel, but not for ever what comes.
 void SerialDriver::drain() {
-  for (int i = 0; i < drain_reads_max && read_some(); ++i) {}
+  for (int i = 0; i < drain_reads_max && read_some() > 0; ++i) {}
 }
 
 // The port's driver has lost bytes: a hole in the stream, which only it knows of, and not at which byte.
@@ -198,20 +199,23 @@ void SerialDriver::gather() {
   watch_.reset();
   gather_timer_ = loop_.after(time, [this, time] {
     gather_timer_.reset();
-    // Full in so short a time: its speed says nothing (USB), and more would wait outside.
-    outruns_ = outruns_ || (config_.server.empty() && bytes_waiting(port_.fd.get()) >= kernel_full &&
-                            loop_.now() - last_byte_ < 2 * time);
-    const bool came = read_some();
+    const Instant before = last_byte_;
+    const std::size_t came = read_some();
     if (!port_.fd.valid()) return;
-    if (came && bytes_waiting(port_.fd.get()) == 0) gather();  // what one read leaves is taken at once
+    // Full in so short a time: its speed says nothing (USB), and more would wait outside.
+    outruns_ = outruns_ || (config_.server.empty() && came >= kernel_full && last_byte_ - before < 2 * time);
+    if (took_all(came)) gather();
     else listen();
   });
 }
 
+// What one read leaves is taken at once.
+bool SerialDriver::took_all(std::size_t came) const { return came > 0 && came < read_max; }
+
 void SerialDriver::listen() {
   watch_ = loop_.watch_readable(port_.fd.get(), [this] {
     const Instant before = last_byte_;
-    if (read_some() && last_byte_ - before < gather_time() && bytes_waiting(port_.fd.get()) == 0) gather();
+    if (took_all(read_some()) && last_byte_ - before < gather_time()) gather();
   });
 }
 
@@ -242,25 +246,26 @@ void SerialDriver::unplugged() {
   close(text(config_.place(), " is gone"));
 }
 
-// False: there was nothing to read, or the port is closed now.
-bool SerialDriver::read_some(std::size_t most) {
-  char buffer[4096];
+// How many bytes. None: there was nothing to read, or the port is closed now.
+std::size_t SerialDriver::read_some(std::size_t most) {
+  char buffer[read_max];
   const ssize_t got = ::read(port_.fd.get(), buffer, std::min(most, sizeof buffer));
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
   // A tty whose other side is gone reads as end of file or gives EIO: unplugged. Reading on would spin.
   if (got <= 0) {
     unplugged();
-    return false;
+    return 0;
   }
   backoff_.on_success(loop_.now());
   const BytesView bytes = bytes_of({buffer, static_cast<std::size_t>(got)});
   if (overran() && hush_ != Hush::throwing && !framer_->checks()) throw_away(bytes);
   else take_bytes(bytes);
-  return true;
+  return port_.fd.valid() ? bytes.size() : 0;
 }
 
 void SerialDriver::take_bytes(BytesView bytes) {
   last_byte_ = loop_.now();
+  last_byte_wall_ = loop_.wall();
   if (hush_ == Hush::throwing) return count_.discarded_bytes.add(bytes.size());
   if (hush_ == Hush::listening) {
     hush_ = Hush::none;
@@ -300,7 +305,7 @@ void SerialDriver::push(BytesView bytes, bool wrong) {
 void SerialDriver::wait_for_pause() {
   if (framer_->pause() == Duration::zero() || !config_.server.empty()) return;  // a network has its own
   pause_timer_ = loop_.after(framer_->pause(), [this] {
-    if (read_some() || !port_.fd.valid()) return;
+    if (read_some() > 0 || !port_.fd.valid()) return;
     framer_->on_pause([this](const Framer::Frame& frame) { take_frame(frame); });
   });
 }
@@ -367,8 +372,8 @@ void SerialDriver::keep(const Framer::Frame& frame) {
   arrival.channel = by_request ? std::string_view(request) : frame.channel;
   arrival.bytes = frame.bytes;
   arrival.clock_trusted = trust_.trusted();
-  arrival.received = loop_.wall();
-  arrival.received_monotonic = loop_.now();
+  arrival.received = last_byte_wall_;
+  arrival.received_monotonic = last_byte_;
   if (!acknowledger_) store(arrival);
   else if (!acknowledger_->take(arrival)) {
     count_.bad_frames.add();

@@ -6,9 +6,9 @@
 // stream may begin in the middle of a frame (a port that speaks as it is opened, bytes that the kernel had no
 // room for) no rest of one is taken for a whole one; what the port's driver has lost takes the frame that
 // lacks it, and where no check tells which one that is, all that is read with it. A stream that does not end
-// is gathered: read every 50 ms, or every KiB where that is sooner by the port's speed (by TCP every 50 ms),
-// not where somebody waits for what we say (requests, acknowledgements), a pause has a meaning, or more comes
-// than the speed says. Runs on the loop; never blocks.
+// is gathered: read every 100 ms, or every 1,280 bytes where that is sooner by the port's speed (by TCP every
+// 100 ms), not where somebody waits for what we say (requests, acknowledgements), a pause has a meaning, or
+// more comes than the speed says. Runs on the loop; never blocks.
 #pragma once
 
 #include <memory>
@@ -78,7 +78,8 @@ class SerialDriver final : public Driver {
   void listen();
   Duration gather_time() const;
   void gather();
-  bool read_some(std::size_t most = 4096);
+  bool took_all(std::size_t came) const;
+  std::size_t read_some(std::size_t most = SIZE_MAX);
   void take_bytes(BytesView bytes);
   void push(BytesView bytes, bool wrong = false);
   void wait_for_pause();
@@ -123,6 +124,7 @@ class SerialDriver final : public Driver {
   std::size_t next_request_ = 0, asked_ = 0;  // which is sent next, and which was
   WallTime asked_at_;
   Instant next_ask_, last_byte_;
+  WallTime last_byte_wall_;  // of all that came in one read
   bool asking_ = false, answered_ = false;
   bool paused_ = false, stopping_ = false, dropping_ = false;
   Hush hush_ = Hush::none;

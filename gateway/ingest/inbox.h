@@ -18,11 +18,11 @@ class Inbox {
   static constexpr std::size_t head_bytes = letter_head_bytes;
 
   virtual ~Inbox() = default;
-  // Any thread. A copy; no system call unless the loop sleeps; never waits for the loop. Three answers:
-  // stored; no room now
-  // (`full`: nothing was stored, wait_room() and try again); never, which is stored too, but as no more than
-  // its head and its size (Arrival::whole_bytes), so that the peer may forget it and a person can see it in
-  // the dead lane. A recognised redelivery is dropped and counted: ok, ticket of the first.
+  // Any thread. A copy; no system call unless the loop sleeps (of what is patient, not while it comes often);
+  // never waits for the loop. Three answers: stored; no room now (`full`: nothing was stored, wait_room() and
+  // try again); never, which is stored too, but as no more than its head and its size (Arrival::whole_bytes),
+  // so that the peer may forget it and a person can see it in the dead lane. A recognised redelivery is
+  // dropped and counted: ok, ticket of the first.
   virtual Result<Ticket> put(const Arrival& arrival) = 0;
   // How many bytes of topic and payload together put() takes whole from this input, however the rest of the
   // inbox looks.

@@ -46,7 +46,7 @@ struct EntryHead {
   std::uint16_t channel_size;
   std::uint16_t packet_id;
   std::uint8_t qos;
-  std::uint8_t flags;        // 1 duplicate, 2 retained, 4 clock trusted
+  std::uint8_t flags;        // 1 duplicate, 2 retained, 4 clock trusted, 8 patient
   std::uint32_t whole_size;  // of a payload that can never fit, and whose head this is; 0: it is all here
 };
 static_assert(sizeof(EntryHead) == 48);
@@ -371,7 +371,7 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
     entry.qos = arrival.qos;
     entry.whole_size = static_cast<std::uint32_t>(std::min<std::uint64_t>(arrival.whole_bytes, UINT32_MAX));
     entry.flags = static_cast<std::uint8_t>((arrival.duplicate ? 1 : 0) | (arrival.retained ? 2 : 0) |
-                                            (arrival.clock_trusted ? 4 : 0));
+                                            (arrival.clock_trusted ? 4 : 0) | (arrival.patient ? 8 : 0));
     std::byte* to = at(head);
     std::byte* body = to + sizeof entry;
     std::memcpy(to, &entry, sizeof entry);
@@ -393,7 +393,11 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
     h.head.store(end, std::memory_order_release);
   }
   if (arrival.whole_bytes > 0) beheaded_.fetch_add(1, std::memory_order_relaxed);
-  if (asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false) && wake_) wake_();
+  Rest was = rest_.load(std::memory_order_seq_cst);
+  // Where it is another by now the consumer has looked since, or is woken.
+  if (was >= (arrival.patient ? Rest::sleep : Rest::doze) && rest_.compare_exchange_strong(was, Rest::none) &&
+      wake_)
+    wake_();
   return end;
 }
 
@@ -401,10 +405,10 @@ Ticket MappedInbox::end() const { return header().head.load(std::memory_order_ac
 
 bool MappedInbox::empty() const { return taken_ == header().head.load(std::memory_order_acquire); }
 
-bool MappedInbox::sleep() {
-  asleep_.store(true, std::memory_order_seq_cst);
+bool MappedInbox::rest(Rest how) {
+  rest_.store(how, std::memory_order_seq_cst);
   if (empty()) return true;
-  asleep_.store(false, std::memory_order_seq_cst);  // something slipped in: no need to be woken for it
+  rest_.store(Rest::none, std::memory_order_seq_cst);  // something slipped in: no need to be woken for it
   return false;
 }
 
@@ -442,6 +446,7 @@ bool MappedInbox::take(Arrival& arrival, Ticket& ticket, bool& crashed) {
     arrival.duplicate = entry.flags & 1;
     arrival.retained = entry.flags & 2;
     arrival.clock_trusted = entry.flags & 4;
+    arrival.patient = entry.flags & 8;
     arrival.received = {entry.received_us};
     arrival.received_monotonic = {entry.monotonic_ns};
     crashed = taken_ == poisoned_;

@@ -70,7 +70,9 @@ class MappedInbox final : public Inbox {
   // when the process died, twice. False when there is none.
   bool take(Arrival& arrival, Ticket& ticket, bool& crashed);
   // The consumer will not look again by itself: the next put wakes it. False when something came meanwhile.
-  bool sleep();
+  bool sleep() { return rest(Rest::sleep); }
+  // As sleep(), of one that looks again by itself, and not soon: what is patient does not wake it.
+  bool doze() { return rest(Rest::doze); }
   // Says that the entry just taken is being decoded, and that it was: what stands between the two is blamed
   // for a crash.
   void begin_work();
@@ -92,6 +94,8 @@ class MappedInbox final : public Inbox {
  private:
   struct Header;
   struct Session;
+  enum class Rest : std::uint8_t { none, doze, sleep };
+  bool rest(Rest how);
   Header& header() const;
   Session& session_of(std::uint64_t name);
   std::byte* at(std::uint64_t position) const;
@@ -110,7 +114,7 @@ class MappedInbox final : public Inbox {
   std::uint64_t working_on_ = 0;
   std::uint64_t poisoned_ = UINT64_MAX;  // position of the entry that killed the process twice
   std::function<void()> wake_;
-  std::atomic<bool> asleep_{true};
+  std::atomic<Rest> rest_{Rest::sleep};  // of the consumer
   std::atomic<std::uint64_t> duplicates_{0}, beheaded_{0};
   std::string limit_;  // in words, for what was too large
 

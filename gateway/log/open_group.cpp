@@ -33,12 +33,15 @@ const char* OpenGroup::why_not(Lane lane, std::size_t bytes) const {
   return has_room_beside() ? nullptr : "log_full";
 }
 
-void OpenGroup::append(Lane lane, const Record& record) {
+// `clock_offset_us` (wall minus monotonic): the clocks are read once for a set, and where a record asks for
+// it.
+void OpenGroup::append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us) {
   OpenLane& open = lanes[static_cast<std::size_t>(lane)];
   const std::size_t bytes = stored_bytes_max(record);
   if (const char* why = why_not(lane, bytes)) return refuse(lane, record, why);
-  open.add(record, bytes, p_.options.row_bytes_max,
-           record.trust == TimeTrust::unsynced ? std::optional(clock_offset_us()) : std::nullopt);
+  const bool unsynced = record.trust == TimeTrust::unsynced;
+  if (unsynced && !clock_offset_us) clock_offset_us = p_.loop.wall().us - p_.loop.now().ns / 1000;
+  open.add(record, bytes, p_.options.row_bytes_max, unsynced ? clock_offset_us : std::nullopt);
 }
 
 // It never gets a number: no cursor moves, and nobody waits for it.
@@ -65,7 +68,8 @@ void OpenGroup::settle(const WriteSet::Settle& settle) {
 }
 
 void OpenGroup::apply(WriteSet& set) {
-  for (const auto& [lane, record] : set.records) append(lane, record);
+  std::optional<std::int64_t> clock_offset_us;
+  for (const auto& [lane, record] : set.records) append(lane, record, clock_offset_us);
   if (set.leads) leads = std::move(set.leads);
   if (!set.records.empty() || set.leads) {
     coming = true;
@@ -111,8 +115,6 @@ bool OpenGroup::accepting() const {
   // While a segment is made anew none goes: a log that is full waits for that.
   return !((p_.options.when_full == WhenFull::block || p_.mending.busy()) && p_.space.over(0));
 }
-
-std::int64_t OpenGroup::clock_offset_us() const { return p_.loop.wall().us - p_.loop.now().ns / 1000; }
 
 // The records of a row are consecutive.
 Row OpenGroup::row_of(Lane lane, BatchBuilder& builder, std::int64_t clock_offset_us) {

@@ -21,7 +21,10 @@ class OpenGroup {
   explicit OpenGroup(LogParts& parts) : p_(parts) {}
 
   void apply(WriteSet& set);
-  void append(Lane lane, const Record& record);
+  void append(Lane lane, const Record& record) {
+    std::optional<std::int64_t> unread;
+    append(lane, record, unread);
+  }
   void settle(const WriteSet::Settle& settle);
   void append_losses();
   // Gives the lane's records their numbers and makes the rows; `announce`: to who listens, whose answer goes
@@ -54,7 +57,7 @@ class OpenGroup {
   bool has_room_beside() const;
   Row row_of(Lane lane, BatchBuilder& builder, std::int64_t clock_offset_us);
   void strike(const std::vector<Range>& struck);
-  std::int64_t clock_offset_us() const;
+  void append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us);
 
   LogParts& p_;
   Instant refusal_told_;

@@ -219,7 +219,16 @@ Status HeadWriter::prepare_statements() {
   auto drop = db_.prepare("DELETE FROM state WHERE key=?");
   if (!drop.ok()) return drop.status();
   drop_state_ = std::move(drop).value();
+  auto begin = db_.prepare("BEGIN IMMEDIATE"), commit = db_.prepare("COMMIT");
+  if (!begin.ok()) return begin.status();
+  if (!commit.ok()) return commit.status();
+  begin_ = std::move(begin).value();
+  commit_ = std::move(commit).value();
   return {};
+}
+
+void HeadWriter::drop_statements() {
+  for (Statement* one : {&begin_, &commit_, &insert_row_, &put_state_, &drop_state_}) *one = {};
 }
 
 Result<HeadContents> HeadWriter::open(std::uint32_t id, bool take_in_wal) {
@@ -275,9 +284,7 @@ Status HeadWriter::create(std::uint32_t id, const GroupWrite& group, GroupResult
 
 Status HeadWriter::close() {
   if (!db_.is_open()) return {};
-  insert_row_ = {};
-  put_state_ = {};
-  drop_state_ = {};
+  drop_statements();
   const Status status = db_.checkpoint(true);
   db_ = {};
   return status;
@@ -331,14 +338,14 @@ Status HeadWriter::put_rows(Statement& insert, const GroupWrite& group, GroupRes
 }
 
 Status HeadWriter::write_in_transaction(const GroupWrite& group, GroupResult& result) {
-  if (Status status = db_.execute("BEGIN IMMEDIATE"); !status.ok()) return status;
+  if (Status status = begin_.run(); !status.ok()) return status;
   if (Status status = put_rows(insert_row_, group, result); !status.ok()) return status;
   for (const auto& [key, value] : group.changed) {
     const Status status =
         value ? put_entry(put_state_, key, *value) : drop_state_.bind(1, std::string_view(key)).run();
     if (!status.ok()) return status;
   }
-  return db_.execute("COMMIT");
+  return commit_.run();
 }
 
 // A folder that was replaced, or whose file system is gone, is not written into: it may come back.
@@ -389,7 +396,7 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
     });
     if (opened.ok()) db_ = std::move(opened).value();
     if (opened.ok() && !prepare_statements().ok()) {
-      for (Statement* statement : {&insert_row_, &put_state_, &drop_state_}) *statement = {};
+      drop_statements();
       db_ = {};
     }
   } else {

@@ -137,6 +137,7 @@ class HeadWriter {
   Status create(std::uint32_t id, const GroupWrite& group, GroupResult& result);
   Status check_folder(const std::string& identity) const;
   Status prepare_statements();
+  void drop_statements();
   Status write_in_transaction(const GroupWrite& group, GroupResult& result);
   Status put_rows(Statement& insert, const GroupWrite& group, GroupResult& result);
   Status copy_rows(Statement& insert, const GroupWrite::Copy& copy, std::vector<ListedRow>& copied);
@@ -147,7 +148,7 @@ class HeadWriter {
   std::string vfs_;
   std::uint64_t wal_bytes_max_;
   Database db_;
-  Statement insert_row_, put_state_, drop_state_;
+  Statement begin_, commit_, insert_row_, put_state_, drop_state_;
   std::uint32_t id_ = 0;
   std::uint64_t bytes_ = 0;
 };

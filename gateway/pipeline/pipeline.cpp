@@ -113,13 +113,12 @@ void Pipeline::look() {
   }
   looking_ = false;
   pressure_.check();
-  // What comes rarely is worth its wake-up, and no look in vain behind each.
-  const bool often =
-      took && loop_.now() - std::exchange(took_at_, loop_.now()) < options_.look_interval * 3 / 2;
-  if (took && (often || drained_)) return look_again_soon();
+  const bool often = took && comes_often();
+  if (took && (drained_ || (often && !patient_))) return look_again_soon();
   look_timer_.reset();
+  if (often) doze();
   // When the log has no room its `room` listener brings us back: then there is nothing to be woken for.
-  if (log_.accepting() && !inbox_.sleep()) return look_again_soon();
+  if (log_.accepting() && !(doze_timer_ ? inbox_.doze() : inbox_.sleep())) return look_again_soon();
   if (drained_ && inbox_.empty()) {
     WriteSet last;
     inputs_.save_retained(last, loop_.now(), true);
@@ -129,10 +128,25 @@ void Pipeline::look() {
   }
 }
 
+// What comes rarely is worth its wake-up, and no look in vain behind each.
+bool Pipeline::comes_often() {
+  const Instant now = loop_.now();
+  const Duration since = now - std::exchange(took_at_, now);
+  return since < (patient_ ? options_.patient_interval : options_.look_interval) * 3 / 2;
+}
+
 // While much comes the loop looks every few milliseconds: waking it for each arrival would cost more than
 // decoding.
 void Pipeline::look_again_soon() {
   look_timer_ = loop_.after(options_.look_interval, [this] { look(); });
+}
+
+// Where all that comes is patient it lies for longer; what is not wakes the loop.
+void Pipeline::doze() {
+  doze_timer_ = loop_.after(options_.patient_interval, [this] {
+    doze_timer_.reset();
+    look();
+  });
 }
 
 bool Pipeline::take_some(WriteSet& set) {
@@ -141,15 +155,21 @@ bool Pipeline::take_some(WriteSet& set) {
   bool crashed = false;
   int taken = 0;
   std::size_t bytes = 0;
+  patient_ = true;
   while (taken < arrivals_per_look && bytes < (256 << 10) && set.records.size() < records_per_look &&
          inbox_.take(arrival, ticket, crashed)) {
-    if (taken++ == 0) set.received = arrival.received_monotonic;
+    if (taken++ == 0) {
+      set.received = arrival.received_monotonic;
+      set.records.reserve(records_before_);  // as many are likely to come again, and none is moved about
+    }
+    patient_ = patient_ && arrival.patient;
     bytes += arrival.bytes.size();
     inbox_.begin_work();
     decoding_.decode(arrival, ticket, crashed, set);
     inbox_.end_work();
     taken_through_ = ticket;
   }
+  if (taken > 0) records_before_ = set.records.size();
   inputs_.save_memories(false, set);
   if (taken > 0) inputs_.save_retained(set, loop_.now(), false);
   inputs_.drop_finished(inbox_.empty() ? inbox_.end() : taken_through_, set);

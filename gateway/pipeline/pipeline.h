@@ -29,7 +29,8 @@ struct PipelineOptions {
   std::uint64_t boot_id = 0;  // of this boot: what arrives before the clock is set can be dated later by it
   WindowOptions windows;
   Duration look_interval = std::chrono::milliseconds(5);
-  std::size_t report_state_max = 4 << 20;  // bytes of what report by exception remembers
+  Duration patient_interval = std::chrono::milliseconds(50);  // where nothing came that is not patient
+  std::size_t report_state_max = 4 << 20;                     // bytes of what report by exception remembers
   // What is known of stamps that nobody vouched for; none: they stay as they are.
   const BootTimes* boots = nullptr;
   Decoding::Witness witness;
@@ -82,7 +83,9 @@ class Pipeline {
  private:
   void report_unclean_start();
   void look();
+  bool comes_often();
   void look_again_soon();
+  void doze();
   bool take_some(WriteSet& set);
   void observe_commit(const Log::GroupTimes& group);
 
@@ -97,8 +100,10 @@ class Pipeline {
   Decoding decoding_;
   LogIntake intake_;
   std::function<void()> drained_;
-  std::unique_ptr<Timer> look_timer_;
+  std::unique_ptr<Timer> look_timer_, doze_timer_;
   bool running_ = false, looking_ = false;
+  bool patient_ = false;            // all that the last look took
+  std::size_t records_before_ = 0;  // that it made of it
   Ticket taken_through_ = 0, released_seen_ = 0;
   Instant took_at_;  // when a look found something
   std::uint64_t redelivered_ = 0;

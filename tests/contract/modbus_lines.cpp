@@ -52,6 +52,10 @@ struct Site {
     config.mode = mode;
     config.server = text("127.0.0.1:", ntohs(at.sin_port));
     line = make_line(clock, config, std::make_shared<std::atomic<bool>>(false));
+    open();
+  }
+  void open() {
+    clock.leap = 0s;
     REQUIRE(line->open().ok());
     far = Fd(::accept(listener.get(), nullptr, nullptr));
     REQUIRE(far.valid());
@@ -92,6 +96,31 @@ TEST_CASE("modbus lines: an answer that lies there counts, however late it is lo
     CHECK(none.answer == Answer::silent);
     CHECK(none.strays == late_strays_max);
   }
+}
+
+TEST_CASE("modbus lines: what was read with another frame is nobody else's, and goes with its connection") {
+  using namespace std::string_literals;
+  const auto answer = [](char number, char value) {
+    return "\0"s + number + "\0\0\0\x07\x01\x03\x04\0"s + value + "\0\x06"s;
+  };
+  Site site("tcp");
+  // An old one and a half lie behind the answer.
+  const std::string behind = answer(99, 7) + answer(98, 8);
+  site.say(answer(1, 5) + behind.substr(0, behind.size() - 4));
+  CHECK(text_of(site.ask_late().data) == "\0\x05\0\x06"s);
+  site.say(behind.substr(behind.size() - 4) + answer(2, 9));
+  const Reply second = site.ask_late();
+  CHECK(text_of(second.data) == "\0\x09\0\x06"s);
+  CHECK(second.strays == 2);
+  // A frame that is cut off puts the stream out of step; of the next connection nothing is missing.
+  site.say(answer(3, 5).substr(0, 8));
+  CHECK(site.ask_late().answer == Answer::damaged);
+  CHECK_FALSE(site.line->is_open());
+  site.open();
+  site.say(answer(4, 6));
+  const Reply fourth = site.ask_late();
+  CHECK(fourth.answer == Answer::data);
+  CHECK(text_of(fourth.data) == "\0\x06\0\x06"s);
 }
 
 }  // namespace modbus_lines_test

@@ -685,7 +685,7 @@ class Streams(SerialSite):
         self.assertEqual(self.values(), list(range(300)))
         times = [datetime.fromisoformat(r["time"].replace("Z", "+00:00")).timestamp() for r in self.records()]
         reads = 1 + sum(after - before > 0.002 for before, after in zip(times, times[1:]))
-        self.assertLess(reads, 100)
+        self.assertLess(reads, 5 + (times[-1] - times[0]) / 0.075)  # each 100 ms, once it is known not to end
         time.sleep(0.2)
         said = time.time()
         line.say("300\n")
@@ -717,7 +717,7 @@ class Streams(SerialSite):
     def test_a_port_that_gives_more_than_its_speed_says_is_read_as_it_comes(self):
         line = Line(self, "a")  # USB: the speed is nobody's
         self.start(self.input(line, "baud = 115200", route="ignore = true"))
-        self.assertLess(self.pour(line.say, 4), 10)  # a buffer of 4 KiB each 50 ms takes half a minute
+        self.assertLess(self.pour(line.say, 4), 10)  # a buffer of 4 KiB each 100 ms takes a minute and a half
 
     def test_what_a_serial_server_has_kept_is_read_at_once(self):
         listener = socket.create_server(("127.0.0.1", 0))
@@ -727,7 +727,7 @@ class Streams(SerialSite):
         server, _ = listener.accept()
         self.addCleanup(server.close)
         wait_for(lambda: self.metric("millrace_input_up") == 1, "it is open", 10)
-        self.assertLess(self.pour(server.sendall, 8), 10)  # two reads each 50 ms take a minute
+        self.assertLess(self.pour(server.sendall, 8), 10)  # a read each 100 ms takes three minutes
 
 
 class Devices(SerialSite):

@@ -364,6 +364,40 @@ TEST_CASE("inbox: several producers, one consumer, and who waits hears when it i
   CHECK_FALSE(inbox.wait_durable(UINT64_MAX).ok());
 }
 
+TEST_CASE("inbox: who sleeps is woken by whatever comes, who dozes by what is not patient") {
+  Memory memory(1 << 16);
+  MappedInbox inbox(memory.region(), 0);
+  int woken = 0;
+  inbox.on_wake([&] { ++woken; });
+  Arrival poll = arrival("t", "poll");
+  poll.patient = true;
+  const auto woken_by = [&](const Arrival& one) {
+    woken = 0;
+    REQUIRE(inbox.put(one).ok());
+    return woken;
+  };
+  CHECK(woken_by(poll) == 1);  // it begins asleep
+  CHECK(woken_by(arrival("t", "other")) == 0);
+  CHECK_FALSE(inbox.doze());  // there is something
+  CHECK(woken_by(arrival("t", "other")) == 0);
+  Arrival taken;
+  Ticket ticket = 0;
+  bool crashed = false;
+  REQUIRE(inbox.take(taken, ticket, crashed));
+  CHECK(taken.patient);
+  REQUIRE(inbox.take(taken, ticket, crashed));
+  CHECK_FALSE(taken.patient);
+  take_all(inbox);
+  REQUIRE(inbox.doze());
+  CHECK(woken_by(poll) == 0);
+  CHECK(woken_by(arrival("t", "other")) == 1);
+  CHECK(woken_by(arrival("t", "other")) == 0);
+  take_all(inbox);
+  REQUIRE(inbox.doze());
+  REQUIRE(inbox.sleep());
+  CHECK(woken_by(poll) == 1);
+}
+
 TEST_CASE("inbox: a file of another size keeps what it holds") {
   std::string path = "/tmp/millrace-inbox-XXXXXX";
   const int fd = ::mkstemp(path.data());

@@ -389,13 +389,15 @@ struct ListInbox : Inbox {
     std::string channel;
     Bytes bytes;
     Instant at;
+    bool patient;
   };
   std::vector<Entry> entries;
   double full = 0;
   Result<Ticket> put(const Arrival& arrival) override {
     entries.push_back({std::string(arrival.channel),
                        {arrival.bytes.begin(), arrival.bytes.end()},
-                       arrival.received_monotonic});
+                       arrival.received_monotonic,
+                       arrival.patient});
     return Ticket{entries.size()};
   }
   std::size_t message_max(std::string_view) const override { return 65536; }
@@ -634,6 +636,23 @@ TEST_CASE("modbus bus: of 32 slaves one dead and one slow cost the others next t
   }
 }
 
+TEST_CASE("modbus bus: a round is over soon after something happened, and goes on where nothing does") {
+  Bus bus(1);
+  bus.config.interval = 10ms;
+  bus.config.timeout = 50ms;
+  bus.start();
+  const auto round_takes = [&] {
+    const Instant begin = bus.clock.time;
+    bus.poller->run(begin + 1s);
+    return bus.clock.time - begin;
+  };
+  CHECK(round_takes() < 300ms);  // it is open, and its device came
+  CHECK(round_takes() >= 980ms);
+  bus.line->slaves[1].refuses = {1};
+  CHECK(round_takes() < 300ms);  // a row is refused
+  CHECK(round_takes() >= 980ms);
+}
+
 TEST_CASE("modbus bus: a dead device is told, costs a hundredth, and is back soon after it is") {
   Bus bus(2);
   bus.start();
@@ -749,6 +768,7 @@ TEST_CASE("modbus bus: with the port all devices go, told once, and come back; a
   bus.inbox.entries.clear();
   bus.run(10s);
   for (int unit = 1; unit <= 4; ++unit) CHECK(bus.answers(unit) >= 9);
+  CHECK(std::ranges::all_of(bus.inbox.entries, &ListInbox::Entry::patient));  // nobody waits for a poll
   bus.inbox.full = 0.8;
   bus.line->asked.clear();
   bus.run(10s);
