@@ -201,12 +201,28 @@ void MqttDriver::connected(bool session_present) {
     LOG_WARN("input ", config_.name, ": the broker has forgotten our session; what it held for us is gone");
   }
   had_session_ = true;
+  judge_expiry();
   phase_ = Phase::subscribing;
   granted_.assign(filters_.size(), mqtt::unspecified_error);
   if (config_.persistent_session) drop_left_over(session_present);
   std::vector<std::size_t> all(filters_.size());
   std::iota(all.begin(), all.end(), std::size_t{0});
   subscribe(std::move(all));
+}
+
+// A broker may keep a session for less time than it was asked for (MQTT 5, section 3.2.2.3.2), and nothing
+// else tells of it before what came in a longer absence is gone.
+void MqttDriver::judge_expiry() {
+  const auto granted = connection_->broker().session_expiry_seconds;
+  const auto asked = std::chrono::floor<std::chrono::seconds>(config_.session_expiry);
+  const std::string before = std::exchange(short_session_, "");
+  if (!config_.persistent_session || !granted || std::chrono::seconds(*granted) >= asked) return;
+  short_session_ =
+      text("the broker keeps our session ",
+           *granted > 0 ? text("for ", format_duration(std::chrono::seconds(*granted)), " of absence only")
+                        : "no longer than we are connected",
+           ", not for the ", format_duration(asked), " of session_expiry: what comes after that is lost");
+  if (short_session_ != before) LOG_WARN("input ", config_.name, ": ", short_session_);
 }
 
 void MqttDriver::disconnected(const MqttFault& fault) {
@@ -334,7 +350,8 @@ std::string MqttDriver::health() const {
     case Phase::subscribing: return text("connected to ", connection_->server(), ", subscribing");
     case Phase::subscribed: break;
   }
-  return refused_.empty() ? "connected to " + connection_->server() : "subscription " + refused_;
+  if (!refused_.empty()) return "subscription " + refused_;
+  return text("connected to ", connection_->server(), short_session_.empty() ? "" : "; ", short_session_);
 }
 
 }  // namespace millrace

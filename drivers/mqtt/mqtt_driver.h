@@ -52,6 +52,7 @@ class MqttDriver final : public Driver {
   void pause_soon();
   void found(bool session_present);
   void connected(bool session_present);
+  void judge_expiry();
   void disconnected(const MqttFault& fault);
   void drop_left_over(bool session_present);
   std::optional<mqtt::LastWord> will();
@@ -75,6 +76,7 @@ class MqttDriver final : public Driver {
   std::optional<SubscriptionMemory> memory_;  // of the connected server's session
   std::vector<int> granted_;                  // a reason code a filter
   std::string trouble_ = "not connected yet", refused_;
+  std::string short_session_;      // the broker keeps it for less time than was asked for
   bool needs_person_ = false;      // to end trouble_
   const std::string state_topic_;  // Sparkplug's STATE of the primary host that we are; empty: of none
   std::int64_t state_since_ms_ = 0;

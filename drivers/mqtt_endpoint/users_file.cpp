@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "base/files.h"
+#include "base/label.h"
 #include "base/real_path.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -54,6 +55,11 @@ Result<Users> read_users_file(const std::string& path) {
       continue;
     }
     const std::string name(line.substr(0, colon));
+    // Nobody can come by such a name: CONNECT with it is refused.
+    if (Status status = check_label(Label::identity, name); !status.ok()) {
+      fault(status.detail());
+      continue;
+    }
     const std::string_view hash = line.substr(colon + 1);
     if (Status status = check_hash(hash); !status.ok()) {
       fault(text("the user \"", name, "\": ", status.detail()));
@@ -81,11 +87,13 @@ Status look_at_users(const std::string& path) {
 }
 
 Status change_users_file(const std::string& named, const std::string& user, const std::string& hash) {
-  if (user.empty() || user.size() > 256 || trim(user) != user ||
-      user.find_first_of(":#\n\r") != std::string::npos || !good_utf8(user)) {
+  const bool in_a_line =
+      !user.empty() && trim(user) == user && user.find_first_of(":#\n\r") == std::string::npos;
+  // Who could never come in is not put in; to be taken out is another matter.
+  if (!in_a_line || (!hash.empty() && !check_label(Label::identity, user).ok())) {
     return {
         Code::invalid,
-        "a user's name has 1 to 256 characters of UTF-8, none of them : # or a line's end, and no space at its ends"};
+        "a user's name has 1 to 256 bytes of UTF-8, no : # or control character, and no space at its ends"};
   }
   const std::string path = real_path(named);  // the file itself is replaced, not the link to it
   const auto lock = lock_folder_of(path);

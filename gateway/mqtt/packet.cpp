@@ -716,6 +716,7 @@ Fault parse_connack(const Packet& packet, std::uint8_t version, Connack& out) {
                           if (id == receive_maximum) out.receive_maximum = static_cast<std::uint16_t>(number);
                           else if (id == maximum_qos) out.maximum_qos = static_cast<std::uint8_t>(number);
                           else if (id == maximum_packet_size) out.packet_max = number;
+                          else if (id == session_expiry) out.session_expiry_seconds = number;
                           else if (id == server_keep_alive)
                             out.keep_alive_seconds = static_cast<std::uint16_t>(number);
                           return Fault{};

@@ -218,6 +218,7 @@ struct Connack {
   std::uint8_t maximum_qos = 2;
   std::uint32_t packet_max = UINT32_MAX;
   std::optional<std::uint16_t> keep_alive_seconds;
+  std::optional<std::uint32_t> session_expiry_seconds;  // where it is another one than was asked for
 };
 Fault parse_connack(const Packet& packet, std::uint8_t version, Connack& out);
 

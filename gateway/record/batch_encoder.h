@@ -1,8 +1,9 @@
 // Columns in, the blocks of proto/record.proto's Batch out. Readings are grouped by metric and device, values
 // become decimals where that is exact to the bit, times become run starts plus residuals. Numbers keep the
 // order in which a device's readings came, however its metrics took turns, unless the device's own times go
-// back (then within each metric only). Pure: equal readings give equal bytes. The decisions a column takes
-// are in column_encoder.
+// back (then within each metric only). A device is a name with its tags: between readings of one name and
+// different tags their times tell the order, not their numbers. Pure: equal readings give equal bytes. The
+// decisions a column takes are in column_encoder.
 #pragma once
 
 #include <cstdint>

@@ -446,6 +446,43 @@ TEST_CASE(
   for (Played& one : played) one.input->stop();
 }
 
+TEST_CASE("mqtt input: a broker that keeps the session for less time than it was asked for is told of") {
+  Site site;
+  Input input(site, "in", 5);
+  input.config.persistent_session = true;
+  input.config.session_expiry = 24h;
+  std::uint32_t kept_seconds = 0;
+  input.broker.answer = [&](const Packet& packet) {
+    if (packet.type != PacketType::connect) return good_answer(5, packet);
+    ConnackWrite write;
+    write.say_session_expiry = true;
+    write.session_expiry_seconds = kept_seconds;
+    std::string bytes;
+    put_connack(write, 5, bytes);
+    return bytes;
+  };
+  std::string hang_up;
+  put_disconnect(shutting_down, 5, hang_up);
+  input.start();
+  for (const auto& [seconds, words] : std::initializer_list<std::pair<std::uint32_t, std::string>>{
+           {0, "no longer than we are connected, not for the 24.0h"},
+           {600, "for 10.0min of absence only, not for the 24.0h"},
+           {86400, ""},
+           {UINT32_MAX, ""}}) {
+    CAPTURE(seconds);
+    kept_seconds = seconds;
+    const auto connects = [&] {
+      return std::count(input.broker.heard.begin(), input.broker.heard.end(), PacketType::connect);
+    };
+    const auto before = connects();
+    if (before > 0) input.broker.say(hang_up);
+    REQUIRE(site.run_until([&] { return connects() > before && input.driver->healthy(); }));
+    if (words.empty()) CHECK(input.health().find("keeps our session") == std::string::npos);
+    else
+      CHECK_MESSAGE(input.health().find("keeps our session " + words) != std::string::npos, input.health());
+  }
+}
+
 TEST_CASE("mqtt input: a filter that left the configuration leaves the session that stays") {
   for (const std::uint8_t version : {std::uint8_t{5}, std::uint8_t{4}}) {
     CAPTURE(static_cast<int>(version));

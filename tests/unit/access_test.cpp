@@ -322,6 +322,28 @@ TEST_CASE("users file: a line that is none costs its own user and nobody else") 
   CHECK_FALSE(gate.lets_in("anna", "a"));
 }
 
+TEST_CASE("users file: a name that CONNECT could not bring is told of, in characters, and never put in") {
+  Gate gate;
+  const std::vector<std::string> odd = {"a\x1b[2Jb", "m\xfcller", "a\xc2\x85", std::string("n\0l", 3),
+                                        std::string(257, 'x')};
+  std::string lines = line_of("anna", "a");
+  for (const std::string& name : odd) lines += line_of(name, "b");
+  gate.write(lines);
+  const auto users = read_users_file(gate.path);
+  REQUIRE(users.ok());
+  CHECK(users.value().hashes.size() == 1);
+  REQUIRE(users.value().faults.size() == odd.size());
+  for (const std::string& fault : users.value().faults)
+    CHECK_MESSAGE(std::all_of(fault.begin(), fault.end(), [](char c) { return c >= ' ' && c <= '~'; }),
+                  fault);
+  for (const std::string& name : odd) {
+    CHECK_FALSE(change_users_file(gate.path, name, hash_password("c", 1)).ok());
+    if (name.find('\0') == std::string::npos) CHECK(change_users_file(gate.path, name, "").ok());
+  }
+  CHECK(change_users_file(gate.path, "m\xc3\xbcller", hash_password("c", 1)).ok());
+  CHECK(read_users_file(gate.path).value().hashes.size() == 2);
+}
+
 TEST_CASE("users file: a byte order mark and lines of another system are nobody's name") {
   Gate gate;
   std::string lines = line_of("anna", "a") + line_of("bert", "b");

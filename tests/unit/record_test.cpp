@@ -200,6 +200,31 @@ TEST_CASE("batch: numbers keep every device's order, for any mixture of devices 
   }
 }
 
+TEST_CASE(
+    "batch: a device of several sets of tags keeps its order in numbers within each, in times as a whole") {
+  Rng rng(seed());
+  for (int round = 0; round < 30 * effort(); ++round) {
+    std::vector<Record> in;
+    std::map<std::string, std::vector<double>> expected;
+    for (std::uint64_t n = 1 + rng.below(200); n > 0; --n) {
+      const std::string topic = "t" + std::to_string(rng.below(3));
+      const auto value = static_cast<double>(in.size());
+      in.push_back(said("press", "m", 1'700'000'000'000'000 + static_cast<std::int64_t>(in.size()), value));
+      in.back().tags = {{"topic", topic}};
+      expected[topic].push_back(value);
+    }
+    std::vector<Record> out = through_a_batch(in);
+    std::map<std::string, std::vector<double>> numbered;
+    for (const Record& record : out)
+      numbered[record.tags.begin()->second].push_back(std::get<double>(record.value));
+    CHECK(numbered == expected);
+    std::stable_sort(out.begin(), out.end(),
+                     [](const Record& a, const Record& b) { return a.time.us < b.time.us; });
+    for (std::size_t i = 0; i < out.size(); ++i)
+      CHECK(std::get<double>(out[i].value) == static_cast<double>(i));
+  }
+}
+
 TEST_CASE("batch: a device's order costs a batch two bytes") {
   std::vector<Record> turns, alone;
   BatchBuilder by_turns, by_metric;
