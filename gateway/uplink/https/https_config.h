@@ -11,7 +11,7 @@ namespace millrace {
 
 struct HttpsUplinkConfig : ShippingConfig, HttpAccess {
   HttpsUplinkConfig() {
-    window = 1;
+    batches_in_flight = 1;
     batch_size = 512 << 10;
   }
 
