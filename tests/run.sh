@@ -111,10 +111,17 @@ run() { # name command...
   rm -f "$out"
 }
 
+programs_of() { # word: those of doctest's, a folder each
+  case $1 in
+  unit) echo unit unit_drivers unit_uplinks unit_kinds ;;
+  contract) echo contract contract_drivers contract_uplinks ;;
+  *) echo "$1" ;;
+  esac
+}
 one() { # name of a test
-  local name=$1
+  local name=$1 part
   case $name in
-    unit|contract|golden|simulation) run "$name" timeout 600 "$MILLRACE_BUILD/tests/test_$name" ;;
+    unit|contract|golden|simulation) for part in $(programs_of "$name"); do run "$part" timeout 600 "$MILLRACE_BUILD/tests/test_$part"; done ;;
     reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py "$MILLRACE_BUILD/generated/record.desc" ;;
     tidy) run tidy timeout 180 /usr/bin/python3 tests/tidy/tidy_test.py ;;
     alerts) run alerts_packages packaging/install-deps.sh north; run alerts timeout 900 /usr/bin/python3 tests/integration/alerts_test.py ;;
@@ -156,19 +163,18 @@ one() { # name of a test
     slow_links) run slow_links timeout 4500 /usr/bin/python3 tests/integration/links_test.py Mqtt Kafka ;;
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing MainJob.test_kill_9_with_qos_2 MainJob.test_kill_9_with_qos_2_of_mqtt_3_1_1 ;;
     endpoint_kills) run endpoint_kills env MILLRACE_KILLS=50 MILLRACE_CUTS=50 timeout 3000 /usr/bin/python3 tests/integration/endpoint_test.py Durable PowerCuts ;;
-    long_unit) run long_unit env MILLRACE_EFFORT=10 timeout 3000 "$MILLRACE_BUILD"/tests/test_unit ;;
+    long_unit) for part in $(programs_of unit); do run "long_$part" env MILLRACE_EFFORT=10 timeout 3000 "$MILLRACE_BUILD/tests/test_$part"; done ;;
     long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 "$MILLRACE_BUILD"/tests/test_simulation ;;
     ubsan)
       if build ubsan; then
-        for part in unit contract golden simulation; do run "ubsan_$part" timeout 1800 "build/ubsan/tests/test_$part"; done
+        for part in $(programs_of unit) $(programs_of contract) golden simulation; do run "ubsan_$part" timeout 1800 "build/ubsan/tests/test_$part"; done
       else
         echo 0 1 0 >>"$counts"
       fi ;;
     tsan)
       if build tsan; then
-        run tsan_unit timeout 900 build/tsan/tests/test_unit
-        # librdkafka's threads are C11's, which the sanitizer of gcc 12 does not know: it crashes in them.
-        run tsan_contract timeout 300 build/tsan/tests/test_contract -tce="kafka on the mock*,uplink contract*"
+        # Without contract_uplinks: librdkafka's threads are C11's, which the sanitizer of gcc 12 does not know: it crashes in them.
+        for part in $(programs_of unit) contract contract_drivers; do run "tsan_$part" timeout 900 "build/tsan/tests/test_$part"; done
         run tsan_reload env MILLRACE_BUILD="$PWD/build/tsan" MILLRACE_RELOADS=40 timeout 900 /usr/bin/python3 tests/integration/reload_test.py
       else
         echo 0 1 0 >>"$counts"

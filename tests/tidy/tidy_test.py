@@ -209,6 +209,17 @@ class Tidy(unittest.TestCase):
         there = {path.stem.removesuffix("_test") for path in (ROOT / "tests" / "integration").glob("*_test.py")}
         self.assertEqual(there - run_by_name, set(), "run.sh never runs these")
 
+    def test_every_program_of_doctests_is_run_everywhere(self):
+        folders = re.findall(r"(?m)^millrace_test\(([\w/]+) ", (ROOT / "tests" / "CMakeLists.txt").read_text())
+        programs = [folder.replace("/", "_") for folder in folders]
+        with_tests = {path.parent.relative_to(ROOT / "tests").as_posix() for name in ("unit", "contract", "golden", "simulation") for path in (ROOT / "tests" / name).rglob("*.cpp")}
+        self.assertEqual(with_tests, set(folders))
+        run = (ROOT / "tests" / "run.sh").read_text()
+        self.assertEqual(set(re.search(r"  unit\) echo (.*) ;;", run).group(1).split()), {program for program in programs if program.startswith("unit")})
+        self.assertEqual(set(re.search(r"  contract\) echo (.*) ;;", run).group(1).split()), {program for program in programs if program.startswith("contract")})
+        for script in ("packaging/build-arm.sh", "tests/integration/trixie.sh"):
+            self.assertEqual(set(re.search(r'(?m)^tests="(.*)"$', (ROOT / script).read_text()).group(1).split()), set(programs) - {"simulation"}, script)
+
     def test_lists_of_fuzz_targets_agree(self):
         run = (ROOT / "tests" / "fuzz" / "run.sh").read_text()
         for words, source in (("payloads", "decoding.cpp"), ("parsers", "targets.cpp")):
