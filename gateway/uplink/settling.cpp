@@ -1,7 +1,7 @@
 #include "uplink/settling.h"
 
 #include "record/unsynced.h"
-#include "uplink/shipper.h"
+#include "uplink/shipper_options.h"
 
 namespace millrace {
 
