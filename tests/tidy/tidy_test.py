@@ -220,6 +220,18 @@ class Tidy(unittest.TestCase):
         for script in ("packaging/build-arm.sh", "tests/integration/trixie.sh"):
             self.assertEqual(set(re.search(r'(?m)^tests="(.*)"$', (ROOT / script).read_text()).group(1).split()), set(programs) - {"simulation"}, script)
 
+    def test_cases_that_are_named_are_there(self):
+        """doctest is content where a name fits no case: it runs none."""
+        asked = 0
+        for document in [ROOT / "CONTRIBUTING.md", ROOT / "README.md", ROOT / "drivers" / "README.md", *(ROOT / "tests").glob("*.md"), ROOT / "tests" / "run.sh"]:
+            for program, names in re.findall(r'(?:tests/|\btests"?/)test_(\w+)"? -tc="([^"]*)"', document.read_text()):
+                folder = ROOT / "tests" / program.replace("_", "/", 1)
+                cases = "\n".join(case for path in folder.glob("*.cpp") for case in re.findall(r'TEST_CASE\("([^"]*)', path.read_text()))
+                for name in names.split(","):
+                    asked += 1
+                    self.assertTrue(re.search("(?m)^" + re.escape(name).replace(r"\*", ".*"), cases), f"{document.name}: test_{program} has no case {name}")
+        self.assertGreater(asked, 2)
+
     def test_lists_of_fuzz_targets_agree(self):
         run = (ROOT / "tests" / "fuzz" / "run.sh").read_text()
         for words, source in (("payloads", "decoding.cpp"), ("parsers", "targets.cpp")):
