@@ -26,7 +26,7 @@ LogOptions options_of(const Config& config, const GatewayClock& clock, Folder& r
   options.boot_id = boot_id();
   options.clock_trusted = [&clock] { return clock.trust().trusted(); };
   options.clock_settled = [&clock] { return clock.settled(); };
-  options.held_folder = &runtime_folder;
+  options.withheld_folder = &runtime_folder;
   options.hold_back = config.log.commit_when_unsent;
   options.unsent_max = config.log.unsent_max;
   return options;
@@ -93,7 +93,7 @@ Status Storage::open_log(const Config& config, UvLoop& loop, const LogOptions& o
     log = SqliteLog::open(loop, *folder_, options, random_from_kernel());
   } else if (log.ok()) {
     LogOptions plain = options;
-    plain.held_folder = nullptr;
+    plain.withheld_folder = nullptr;
     leftovers_ = Leftover::find(loop, config.log.path, plain, random_from_kernel());
   }
   if (!log.ok()) return log.status();

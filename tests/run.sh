@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds, and runs them. One command on a fresh Debian 12, as root or with sudo.
 #
-# usage: tests/run.sh [quick|full|NAME...]
+# usage: tests/run.sh [--no-install] [--no-build] [quick|full|NAME...]
+#   --no-install      installs nothing, and says which packages are missing
+#   --no-build        takes build/dev, or what MILLRACE_BUILD names, as it is (so does ctest, which has each of the words below as a test)
 #   quick (default)   sanitizer build; unit, contract, golden, simulation, tidy, integration with mosquitto and Kafka
 #   full              quick, and: full disks, 2,000 reloads, slow links, kills, Flink and Spark jobs, ARM under qemu, packages, trixie, long simulation,
 #                     ThreadSanitizer, fuzz, rabbitmq, bench
@@ -16,12 +18,20 @@ more_waiting="kafka endpoint names log clocks page ship"
 still_waiting="tls status otlp monitoring examples modbus modbus_tls modbus_faulty serial reporting sparkplug standby https clouds configs"
 alone="hostile"
 quick="$computing $waiting $more_waiting $still_waiting $alone"
-slow="alerts otlp_collector fleet sparkplug_edge roles site full_disk hanging_up many_reloads payload_oracle modbus_share serial_pouring firmware_size name_figures many_configs random_configs slow_links kills endpoint_kills page_costs kafka_more https_more clouds_more standby_more stream_jobs cross packages trixie long_unit long_simulation ubsan tsan fuzz
-  rabbitmq bench"
+slow="alerts otlp_collector fleet sparkplug_edge roles site full_disk hanging_up many_reloads payload_oracle modbus_share serial_pouring firmware_size name_figures many_configs random_configs slow_links kills endpoint_kills page_costs kafka_more https_more clouds_more standby_more stream_jobs cross packages trixie long_unit long_simulation ubsan tsan fuzz rabbitmq bench"
+build_too=yes
+while :; do
+  case "${1:-}" in
+    --no-install) export MILLRACE_NO_INSTALL=yes ;;
+    --no-build) build_too="" ;;
+    *) break ;;
+  esac
+  shift
+done
 case "${1:-quick}" in
   quick) names=$quick ;;
   full) names="$quick $slow" ;;
-  -h|--help) sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,10p'; grep -E '^(computing|waiting|more_waiting|still_waiting|alone|slow)=' "$0"; exit 0 ;;
+  -h|--help) sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,12p'; grep -E '^(computing|waiting|more_waiting|still_waiting|alone|slow)=' "$0"; exit 0 ;;
   *) names="$*" ;;
 esac
 for name in $names; do
@@ -40,11 +50,14 @@ build() { # preset
   cmake --preset "$1" >"build-$1.log" 2>&1 && cmake --build --preset "$1" -j "$jobs" >>"build-$1.log" 2>&1 || { tail -n 40 "build-$1.log"; rm -f "build-$1.log"; return 1; }
   rm -f "build-$1.log"
 }
-echo "== build"
-begin=$SECONDS
-build dev || { echo "the build failed"; echo 0 1 0 >>"$counts"; finish; }
-echo "built in $((SECONDS - begin)) s"
-export MILLRACE_BUILD=$PWD/build/dev UBSAN_OPTIONS=print_stacktrace=1
+if [ -n "$build_too" ]; then
+  echo "== build"
+  begin=$SECONDS
+  build dev || { echo "the build failed"; echo 0 1 0 >>"$counts"; finish; }
+  echo "built in $((SECONDS - begin)) s"
+  MILLRACE_BUILD=$PWD/build/dev
+fi
+export MILLRACE_BUILD=${MILLRACE_BUILD:-$PWD/build/dev} UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=suppressions=$PWD/tests/support/tsan.supp
 export LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/support/lsan.supp
 
@@ -98,11 +111,18 @@ run() { # name command...
   rm -f "$out"
 }
 
+programs_of() { # word: those of doctest's, a folder each
+  case $1 in
+  unit) echo unit unit_drivers unit_uplinks unit_kinds ;;
+  contract) echo contract contract_drivers contract_uplinks ;;
+  *) echo "$1" ;;
+  esac
+}
 one() { # name of a test
-  local name=$1
+  local name=$1 part
   case $name in
-    unit|contract|golden|simulation) run "$name" timeout 600 "build/dev/tests/test_$name" ;;
-    reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py build/dev/generated/record.desc ;;
+    unit|contract|golden|simulation) for part in $(programs_of "$name"); do run "$part" timeout 600 "$MILLRACE_BUILD/tests/test_$part"; done ;;
+    reader) run reader timeout 60 /usr/bin/python3 tests/golden/read_batch_test.py "$MILLRACE_BUILD/generated/record.desc" ;;
     tidy) run tidy timeout 180 /usr/bin/python3 tests/tidy/tidy_test.py ;;
     alerts) run alerts_packages packaging/install-deps.sh north; run alerts timeout 900 /usr/bin/python3 tests/integration/alerts_test.py ;;
     names) run names timeout 300 /usr/bin/python3 tests/integration/names_test.py Names ;;
@@ -138,25 +158,24 @@ one() { # name of a test
       run packages timeout 900 /usr/bin/python3 tests/integration/packages_test.py
       run booted timeout 900 /usr/bin/python3 tests/integration/booted_test.py ;;
     trixie) run trixie timeout 3000 tests/integration/trixie.sh ;;
-    payload_oracle) run payload_oracle env MILLRACE_PAYLOADS=300000 timeout 3000 build/dev/tests/test_unit -tc="oracle: *" ;;
+    payload_oracle) run payload_oracle env MILLRACE_PAYLOADS=300000 timeout 3000 "$MILLRACE_BUILD"/tests/test_unit -tc="oracle: *" ;;
     many_reloads) run many_reloads env MILLRACE_RELOADS=2000 MILLRACE_SEED=2 timeout 3000 /usr/bin/python3 tests/integration/reload_test.py UnderLoad ;;
     hanging_up) run hanging_up timeout 600 /usr/bin/python3 tests/integration/links_test.py HangingUp Silence ;;
     slow_links) run slow_links timeout 4500 /usr/bin/python3 tests/integration/links_test.py Mqtt Kafka ;;
     kills) run kills env MILLRACE_KILLS=50 timeout 3000 /usr/bin/python3 tests/integration/main_job_test.py MainJob.test_kill_9_at_random_moments_loses_nothing MainJob.test_kill_9_with_qos_2 MainJob.test_kill_9_with_qos_2_of_mqtt_3_1_1 ;;
     endpoint_kills) run endpoint_kills env MILLRACE_KILLS=50 MILLRACE_CUTS=50 timeout 3000 /usr/bin/python3 tests/integration/endpoint_test.py Durable PowerCuts ;;
-    long_unit) run long_unit env MILLRACE_EFFORT=10 timeout 3000 build/dev/tests/test_unit ;;
-    long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 build/dev/tests/test_simulation ;;
+    long_unit) for part in $(programs_of unit); do run "long_$part" env MILLRACE_EFFORT=10 timeout 3000 "$MILLRACE_BUILD/tests/test_$part"; done ;;
+    long_simulation) run long_simulation env MILLRACE_EFFORT=50 timeout 3000 "$MILLRACE_BUILD"/tests/test_simulation ;;
     ubsan)
       if build ubsan; then
-        for part in unit contract golden simulation; do run "ubsan_$part" timeout 1800 "build/ubsan/tests/test_$part"; done
+        for part in $(programs_of unit) $(programs_of contract) golden simulation; do run "ubsan_$part" timeout 1800 "build/ubsan/tests/test_$part"; done
       else
         echo 0 1 0 >>"$counts"
       fi ;;
     tsan)
       if build tsan; then
-        run tsan_unit timeout 900 build/tsan/tests/test_unit
-        # librdkafka's threads are C11's, which the sanitizer of gcc 12 does not know: it crashes in them.
-        run tsan_contract timeout 300 build/tsan/tests/test_contract -tce="kafka on the mock*,uplink contract*"
+        # Without contract_uplinks: librdkafka's threads are C11's, which the sanitizer of gcc 12 does not know: it crashes in them.
+        for part in $(programs_of unit) contract contract_drivers; do run "tsan_$part" timeout 900 "build/tsan/tests/test_$part"; done
         run tsan_reload env MILLRACE_BUILD="$PWD/build/tsan" MILLRACE_RELOADS=40 timeout 900 /usr/bin/python3 tests/integration/reload_test.py
       else
         echo 0 1 0 >>"$counts"

@@ -167,12 +167,4 @@ Reading read_point(const Point& point, BytesView registers, BytesView power, Val
   }
 }
 
-Bytes in_order(BytesView registers, WordOrder order) {
-  const std::uint64_t number = number_of(registers, order);
-  Bytes out(registers.size());
-  for (std::size_t i = 0; i < out.size(); ++i)
-    out[i] = static_cast<std::byte>(number >> (8 * (out.size() - 1 - i)));
-  return out;
-}
-
 }  // namespace millrace

@@ -27,7 +27,4 @@ inline Reading read_point(const Point& point, BytesView registers, Value& out, Q
   return read_point(point, registers, {}, out, quality, why);
 }
 
-// The bytes in the order A B C D: for whoever shows all orders side by side.
-Bytes in_order(BytesView registers, WordOrder order);
-
 }  // namespace millrace

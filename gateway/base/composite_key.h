@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -19,38 +18,6 @@ inline void add_key_part(std::string& key, std::string_view part) {
   key += static_cast<char>(size);
   key += part;
 }
-
-// The same key, made again and again in one place: nothing is allocated once it has been as long before.
-class KeyBuffer {
- public:
-  void clear() { size_ = 0; }
-  void add(std::string_view part) {
-    if (bytes_.size() - size_ < part.size() + 10) bytes_.resize(2 * (size_ + part.size()) + 64);
-    std::size_t size = part.size();
-    for (; size >= 0x80; size >>= 7) bytes_[size_++] = static_cast<char>(size | 0x80);
-    bytes_[size_++] = static_cast<char>(size);
-    copy(bytes_.data() + size_, part);
-    size_ += part.size();
-  }
-  std::string_view view() const { return {bytes_.data(), size_}; }
-
- private:
-  // Most names are this short: a call of memcpy() costs more than they do.
-  static void copy(char* to, std::string_view part) {
-    const std::size_t size = part.size();
-    if (size - 8 > 8) {
-      if (size > 16) std::memcpy(to, part.data(), size);
-      else
-        for (std::size_t i = 0; i < size; ++i) to[i] = part[i];
-      return;
-    }
-    std::memcpy(to, part.data(), 8);
-    std::memcpy(to + size - 8, part.data() + size - 8, 8);
-  }
-
-  std::string bytes_;
-  std::size_t size_ = 0;
-};
 
 template <typename... Parts>
 std::string composite_key(const Parts&... parts) {

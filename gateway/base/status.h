@@ -23,8 +23,6 @@ enum class Code : std::uint8_t {
   newer,   // whole, but written by a later version than this one
 };
 
-const char* code_name(Code code);
-
 class [[nodiscard]] Status {
  public:
   Status() = default;  // success
@@ -33,8 +31,6 @@ class [[nodiscard]] Status {
   bool ok() const { return code_ == Code::ok; }
   Code code() const { return code_; }
   const std::string& detail() const { return detail_; }
-  // "io: cannot open /x: Permission denied", for people.
-  std::string to_string() const;
 
  private:
   Code code_ = Code::ok;

@@ -42,7 +42,7 @@ void GroupWriter::commit(WriteSet set, Done done) {
   p_.open.apply(set);
   p_.open.dirty = true;
   if (done) p_.open.dones.push_back(std::move(done));
-  if (!set.settles.empty()) p_.held.let_go();
+  if (!set.settles.empty()) p_.withheld.let_go();
   schedule_close();
 }
 
@@ -70,7 +70,7 @@ void GroupWriter::schedule_close() {
   if (writing || !p_.open.dirty || p_.starting) return;
   const bool alarm = !p_.open.lanes[0].empty();
   const bool overdue = p_.open.due && p_.loop.now() >= *p_.open.due;
-  if (p_.open.urgent || p_.held.flush_next || overdue || p_.open.waiting() >= p_.options.group_bytes ||
+  if (p_.open.urgent || p_.withheld.flush_next || overdue || p_.open.waiting() >= p_.options.group_bytes ||
       p_.stopping || (alarm && alarm_wait().count() == 0)) {
     close();
     return;
@@ -110,8 +110,8 @@ void GroupWriter::close() {
   times_ = times_of(*group);
   const bool seal = p_.open.seal_next || p_.head.row_bytes() >= p_.options.segment_bytes / 2;
   refresh_state();
-  if (p_.held.may_hold(*group, seal) && p_.held.hold(*group)) return;
-  p_.held.take(*group);
+  if (p_.withheld.may_hold(*group, seal) && p_.withheld.hold(*group)) return;
+  p_.withheld.take(*group);
   fill(*group, seal);
   writing = std::move(group);
   writing_dones = std::exchange(p_.open.dones, {});
@@ -346,7 +346,7 @@ void GroupWriter::on_committed(const GroupResult& result) {
   for (const Row& row : writing->rows) {
     p_.head.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count,
                                                           row.columns->size());
-    p_.cache.add(row);  // those that were held are there already
+    p_.cache.add(row);  // those that were withheld are there already
   }
   p_.state.on_committed(*writing);
   p_.committed = p_.durable = through_;
@@ -414,7 +414,7 @@ void GroupWriter::stop(std::function<void()> done) {
   }
 }
 
-// The group that seals a head begins the next one: what is open or held now must be in the head before.
+// The group that seals a head begins the next one: what is open or withheld now must be in the head before.
 void GroupWriter::seal(Done done) {
   commit({.urgent = true}, [this, alive = p_.alive, done = std::move(done)](const Status& status) {
     if (!status.ok() || !*alive || p_.stopping)

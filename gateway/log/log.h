@@ -64,7 +64,7 @@ struct WriteSet {
   std::optional<InboxPosition> inbox_position;
   std::optional<Instant> received;  // when the oldest of the records came; nothing: just now
   bool urgent = false;              // a peer waits for this commit and can send nothing before it
-  // A peer waits for this commit to be fsynced: the group closes this soon, and is not held back from flash.
+  // A peer waits for this commit to be fsynced: the group closes this soon, and is not withheld from flash.
   std::optional<Duration> within;
 };
 
@@ -91,8 +91,9 @@ constexpr std::uint64_t dead_share = 10;
 struct LogStats {
   std::uint64_t bytes_used = 0, bytes_max = 0;  // -wal included
   std::uint64_t commits = 0, commit_failures = 0;
-  std::uint64_t records = 0, row_bytes = 0;              // appended since start
-  std::uint64_t held_groups = 0, unwritten_records = 0;  // commit = "when-unsent": what never touched flash
+  std::uint64_t records = 0, row_bytes = 0;  // appended since start
+  std::uint64_t withheld_groups = 0,
+                unwritten_records = 0;  // commit = "when-unsent": what never touched flash
   std::uint64_t unreadable_rows = 0, evicted_records = 0, files_set_aside = 0;
   std::uint64_t segments = 0;
   std::uint64_t dead_bytes = 0;        // of rows in the dead lane

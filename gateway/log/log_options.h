@@ -30,11 +30,11 @@ struct LogOptions {
   std::size_t row_bytes_max = 4 << 20;
   std::size_t cache_bytes = 1 << 20;  // newest rows kept in memory for the shippers
   WhenFull when_full = WhenFull::evict;
-  // commit = "when-unsent": groups are held back while the uplinks keep up, at most `unsent_max`, in a
-  // journal in this folder (on tmpfs). What a killed process held there is taken over, whether or not this
-  // one holds anything back.
+  // commit = "when-unsent": groups are withheld while the uplinks keep up, at most `unsent_max`, in a
+  // journal in this folder (on tmpfs). What a killed process withheld there is taken over, whether or not
+  // this one holds anything back.
   bool hold_back = false;
-  Folder* held_folder = nullptr;
+  Folder* withheld_folder = nullptr;
   Duration unsent_max = std::chrono::seconds(10);
   // at most this old is the high-water mark; each costs a page of flash
   Duration mark_interval = std::chrono::seconds(10);

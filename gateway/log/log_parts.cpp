@@ -15,7 +15,7 @@ LogParts::LogParts(Loop& loop_given, Folder& folder_given, const LogOptions& giv
       cache(given.cache_bytes),
       open(*this),
       groups(*this),
-      held(*this),
+      withheld(*this),
       unwritten(*this, folder_given),
       space(*this),
       mending(*this) {

@@ -10,7 +10,7 @@
 
 #include "log/cursors.h"
 #include "log/group_writer.h"
-#include "log/held_groups.h"
+#include "log/withheld_groups.h"
 #include "log/log_options.h"
 #include "log/log_space.h"
 #include "log/log_state.h"
@@ -69,7 +69,7 @@ struct LogParts {
 
   OpenGroup open;
   GroupWriter groups;
-  HeldGroups held;
+  WithheldGroups withheld;
   Unwritten unwritten;
   LogSpace space;
   Mending mending;

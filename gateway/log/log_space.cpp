@@ -32,9 +32,9 @@ void LogSpace::read(Lane lane, Range range, Log::Direction direction, std::size_
         });
     return;
   }
-  // part of it is held back from flash: whoever reads so far back shows that it must not be
+  // part of it is withheld from flash: whoever reads so far back shows that it must not be
   if (range.last > p_.durable) {
-    p_.held.flush();
+    p_.withheld.flush();
     (p_.groups.writing ? p_.groups.writing_dones : p_.open.dones)
         .push_back([this, lane, range, direction, bytes_max, done = std::move(done)](const Status& status) {
           if (status.ok()) read(lane, range, direction, bytes_max, done);

@@ -67,7 +67,7 @@ Status LogStart::find_head() {
       if (!contents.value().damaged.empty() || contents.value().lacks_state) {
         if (Status status = mend_state(id, contents.value()); !status.ok()) return status;
       }
-      if (Status status = p_.held.recover(contents.value()); !status.ok()) return status;
+      if (Status status = p_.withheld.recover(contents.value()); !status.ok()) return status;
       if (Status status = restore(id, contents.value()); !status.ok()) return status;
       if (Status status = p_.unwritten.take_over_note(); !status.ok()) return status;
       if (state_doubtful_ || format < log_format) doubted_ = contents.value();
@@ -176,10 +176,10 @@ Status LogStart::load(std::uint64_t seed) {
   p_.state.put("format", varints({log_format}));
   p_.state.put("epoch", varints({p_.epoch}));
   p_.state.put("clean", varints({0}));
-  p_.held.show_recovered();
+  p_.withheld.show_recovered();
   p_.cursors.balance();
   p_.starting = false;
-  if (!above_.empty() || !p_.open.losses.empty() || !p_.open.replacements.empty() || p_.held.flush_next ||
+  if (!above_.empty() || !p_.open.losses.empty() || !p_.open.replacements.empty() || p_.withheld.flush_next ||
       state_doubtful_)
     p_.groups.schedule_close();
   return {};

@@ -47,7 +47,7 @@ class OpenGroup {
   std::vector<std::string> removals;
   std::vector<GroupWrite::Replacement> replacements;
   std::map<std::tuple<std::string, Lane, std::string>, LossDetail> losses;
-  // What uplinks settled and nothing else hangs on, with that of what is held back; and how much that was in
+  // What uplinks settled and nothing else hangs on, with that of what is withheld; and how much that was in
   // all.
   std::vector<WriteSet::Settle> settles;
   std::uint64_t settles_seen = 0;

@@ -1,6 +1,6 @@
 // The Log on SQLite segments: what the rest of the gateway sees of it. The work is done by rooms that share
 // its parts (log_parts.h): how it begins (log_start.h), the group that fills (open_group.h), how groups are
-// written (group_writer.h), held back (held_groups.h) and what is done while they cannot be (unwritten.h),
+// written (group_writer.h), withheld (withheld_groups.h) and what is done while they cannot be (unwritten.h),
 // reading and space (log_space.h), loss and mending (mending.h); pure are cursors and ledger (cursors.h),
 // state (log_state.h), newest rows and struck letters. All of it lives on the loop; files and SQL are in
 // segment.{h,cpp}, on workers. It has more methods than a class should: those of the interface, most of them

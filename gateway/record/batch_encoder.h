@@ -55,7 +55,7 @@ class BatchEncoder {
   std::vector<std::uint32_t> rows_;  // offsets into a group, in the order of the block's rows
   std::vector<std::int64_t> numbers_, spare_;
   std::vector<std::uint64_t> bits_;
-  Bytes packed_, block_, column_;
+  Bytes block_, column_;
 };
 
 }  // namespace millrace

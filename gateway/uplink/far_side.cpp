@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "base/text.h"
-#include "uplink/shipper.h"
+#include "uplink/shipper_options.h"
 
 namespace millrace {
 

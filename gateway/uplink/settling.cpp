@@ -2,7 +2,7 @@
 
 #include "record/fit_letter.h"
 #include "record/unsynced.h"
-#include "uplink/shipper.h"
+#include "uplink/shipper_options.h"
 
 namespace millrace {
 

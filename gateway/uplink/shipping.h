@@ -34,7 +34,7 @@ struct ShippingConfig {
   Duration connect_timeout = std::chrono::seconds(10);
   Duration send_timeout = std::chrono::seconds(30);
   Duration initial_interval = std::chrono::milliseconds(500), max_interval = std::chrono::minutes(1);
-  std::size_t window = 4;              // batches in flight
+  std::size_t batches_in_flight = 4;   // its key is "window"
   std::size_t batch_size = 256 << 10;  // as it lies in the log
 
   // Whether readings go this way as long as all is well.
@@ -44,6 +44,6 @@ struct ShippingConfig {
 // Of ShippingConfig, but for name, window and send_timeout, which mean something else to each kind.
 extern const Shape shipping_shape;
 constexpr Duration send_timeout_min = std::chrono::seconds(1);
-constexpr std::int64_t window_max = 64;
+constexpr std::int64_t batches_in_flight_max = 64;
 
 }  // namespace millrace

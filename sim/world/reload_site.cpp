@@ -147,7 +147,7 @@ void ReloadSite::start() {
   options.segment_bytes = 256 << 10;
   options.state_bytes_max = options.bytes_max / 4;
   options.vfs = disk_->vfs();
-  options.held_folder = tmpfs_folder_.get();
+  options.withheld_folder = tmpfs_folder_.get();
   options.boot_id = boot_id_;
   auto log = SqliteLog::open(*loop_, *folder_, options, rng_.next() | 1);
   MILLRACE_CHECK(log.ok());  // the log always opens

@@ -169,7 +169,7 @@ void World::start() {
   }
   LogOptions log_options = options_.log;
   log_options.vfs = disk_->vfs();
-  log_options.held_folder = tmpfs_folder_.get();
+  log_options.withheld_folder = tmpfs_folder_.get();
   log_options.hold_back = options_.when_unsent;
   log_options.boot_id = boot_id_;
   log_options.clock_trusted = [this] { return clock_.trusted(); };

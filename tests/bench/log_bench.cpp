@@ -210,7 +210,7 @@ int flash(const std::string& path, const std::string& series, Duration interval,
     if (kind == "unsent") {
       if (!::mkdtemp(held.data())) return 1;
       tmpfs = open_folder(held);
-      options.held_folder = tmpfs.get();
+      options.withheld_folder = tmpfs.get();
       options.hold_back = true;
     }
     auto log = open_log(loop, *folder, options);
@@ -233,7 +233,7 @@ int flash(const std::string& path, const std::string& series, Duration interval,
     }
     if (shipper.backlog() > 3000) return 1;  // it must have kept up
     if (tmpfs) {
-      (void)tmpfs->remove(HeldJournal::name);
+      (void)tmpfs->remove(WithheldJournal::name);
       ::rmdir(held.c_str());
     }
   }

@@ -23,7 +23,7 @@
 #include "drivers/serial/serial_scan.h"
 #include "drivers/serial/mbus_answer.h"
 #include "drivers/serial/sign_on.h"
-#include "log/held_journal.h"
+#include "log/withheld_journal.h"
 #include "log/mark.h"
 #include "log/salvage.h"
 #include "otlp_request.h"
@@ -392,7 +392,7 @@ void segment(BytesView bytes) {
     Result<std::string> identity(const std::string&) const override { return std::string{}; }
     const TwoFiles& inner_;
   } any(others);
-  (void)HeldJournal(any).read(1, 0);
+  (void)WithheldJournal(any).read(1, 0);
   (void)MarkFile(any).read();
 }
 

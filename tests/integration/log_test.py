@@ -373,7 +373,7 @@ topic = "all/{device}"
         wait_for(lambda: self.status()["log"]["leftovers"] == 0, "it is no leftover any more")
         self.assertEqual(len(json.loads(self.run_log("dlq", "ls", "--json").stdout)["dead"]), 1)
 
-    def test_held_commits_survive_a_kill_and_write_next_to_nothing(self):
+    def test_withheld_commits_survive_a_kill_and_write_next_to_nothing(self):
         devices, central = self.broker(), self.broker()
         config = self.config(devices.port, central.port, logmore='commit = "when-unsent"')
         gateway = self.gateway(config)

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """The shape of the source is kept by a test: who may include whom, one home for each third-party header, banned calls."""
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -194,10 +196,88 @@ class Tidy(unittest.TestCase):
         self.assertLessEqual(set(re.search(r'"/\(([^)]*)\)', fast).group(1).split("|")), sources)
         self.assertEqual([name for name in re.findall(r"[\w/]+(?=/\*\.cpp)", fast) if not any((ROOT / name).glob("*.cpp"))], [])
 
+    def test_lists_of_tests_agree(self):
+        run = (ROOT / "tests" / "run.sh").read_text()
+        names = [name for words in re.findall(r'(?m)^(?:computing|waiting|more_waiting|still_waiting|alone|slow)="([^"$]*)"', run) for name in words.split()]
+        self.assertGreater(len(names), 60)
+        self.assertEqual(len(names), len(set(names)))
+        branches = {name for words in re.findall(r"(?m)^    ([a-z0-9_|]+)\)", run) for name in words.split("|")} - {"quick", "full"}
+        self.assertEqual(set(names), branches, "each has a way to be run, and each way a name in a list")
+        rows = re.findall(r"(?m)^\| (`[^|]*) \|", (ROOT / "tests" / "README.md").read_text())
+        self.assertEqual(set(names), {name for row in rows for name in re.findall(r"`(\w+)`", row)}, "tests/README.md has a row for each")
+        run_by_name = set(names) | set(re.findall(r"(\w+)_test\.py", run))
+        there = {path.stem.removesuffix("_test") for path in (ROOT / "tests" / "integration").glob("*_test.py")}
+        self.assertEqual(there - run_by_name, set(), "run.sh never runs these")
+
+    def test_every_program_of_doctests_is_run_everywhere(self):
+        folders = re.findall(r"(?m)^millrace_test\(([\w/]+) ", (ROOT / "tests" / "CMakeLists.txt").read_text())
+        programs = [folder.replace("/", "_") for folder in folders]
+        with_tests = {path.parent.relative_to(ROOT / "tests").as_posix() for name in ("unit", "contract", "golden", "simulation") for path in (ROOT / "tests" / name).rglob("*.cpp")}
+        self.assertEqual(with_tests, set(folders))
+        run = (ROOT / "tests" / "run.sh").read_text()
+        self.assertEqual(set(re.search(r"  unit\) echo (.*) ;;", run).group(1).split()), {program for program in programs if program.startswith("unit")})
+        self.assertEqual(set(re.search(r"  contract\) echo (.*) ;;", run).group(1).split()), {program for program in programs if program.startswith("contract")})
+        for script in ("packaging/build-arm.sh", "tests/integration/trixie.sh"):
+            self.assertEqual(set(re.search(r'(?m)^tests="(.*)"$', (ROOT / script).read_text()).group(1).split()), set(programs) - {"simulation"}, script)
+
+    def test_cases_that_are_named_are_there(self):
+        """doctest is content where a name fits no case: it runs none."""
+        asked = 0
+        for document in [ROOT / "CONTRIBUTING.md", ROOT / "README.md", ROOT / "drivers" / "README.md", *(ROOT / "tests").glob("*.md"), ROOT / "tests" / "run.sh"]:
+            for program, names in re.findall(r'(?:tests/|\btests"?/)test_(\w+)"? -tc="([^"]*)"', document.read_text()):
+                folder = ROOT / "tests" / program.replace("_", "/", 1)
+                cases = "\n".join(case for path in folder.glob("*.cpp") for case in re.findall(r'TEST_CASE\("([^"]*)', path.read_text()))
+                for name in names.split(","):
+                    asked += 1
+                    self.assertTrue(re.search("(?m)^" + re.escape(name).replace(r"\*", ".*"), cases), f"{document.name}: test_{program} has no case {name}")
+        self.assertGreater(asked, 2)
+
+    def test_lists_of_fuzz_targets_agree(self):
+        run = (ROOT / "tests" / "fuzz" / "run.sh").read_text()
+        for words, source in (("payloads", "decoding.cpp"), ("parsers", "targets.cpp")):
+            listed = re.search(rf'(?m)^{words}="([^"]*)"', run).group(1).split()
+            built = re.findall(r'\{"(\w+)", \w+\}', (ROOT / "tests" / "fuzz" / source).read_text().split("FuzzTarget targets[]")[1])
+            self.assertEqual(sorted(listed), sorted(built), f"tests/fuzz/run.sh and {source}")
+        every = run.split('payloads="')[1].split('"')[0].split() + run.split('parsers="')[1].split('"')[0].split()
+        self.assertEqual([folder.name for folder in (ROOT / "tests" / "fuzz" / "corpus").iterdir() if folder.name not in every], [])
+
+    def test_what_the_daemon_is_made_of_is_all_there_is(self):
+        listed = re.search(r"add_library\(millrace_daemon OBJECT ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text()).group(1).split()
+        there = {f"gateway/{path.name}" for path in (ROOT / "gateway").glob("*.cpp")}
+        self.assertEqual(there - set(listed), set(), "CMakeLists.txt builds these into nothing")
+        commands = re.findall(r"(?m)^millrace_command\(\w+ (\w+)\)", (ROOT / "CMakeLists.txt").read_text())
+        helpers = {Path(name).stem for name in listed if "/cli/commands/" in name}
+        self.assertEqual({path.stem for path in (ROOT / "gateway" / "cli" / "commands").glob("*.cpp")} - helpers, set(commands))
+
+    def test_every_document_is_linked_and_every_link_leads_somewhere(self):
+        documents = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
+        documents += [path for folder in ("packaging", "drivers", "gateway", "sim", "tests", "proto") for path in (ROOT / folder).rglob("*.md")]
+        faults = []
+        for document in documents:
+            for link in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
+                if "://" not in link and not (document.parent / link).exists():
+                    faults.append(f"{document.relative_to(ROOT)}: {link}")
+        readme = (ROOT / "README.md").read_text()
+        faults += [f"README.md does not lead to {path.name}" for path in (ROOT / "packaging" / "docs").glob("*.md") if f"(packaging/docs/{path.name})" not in readme]
+        self.assertEqual(faults, [])
+
     def test_skips_are_told(self):
         paths = (ROOT / "tests" / "integration").glob("*_test.py")
         faults = [path.name for path in sorted(paths) if "unittest.main(verbosity=2" not in path.read_text()]
         self.assertEqual(faults, [], "run.sh prints from that why a test is skipped")
+
+    def test_what_shall_install_nothing_does_not(self):
+        """tests/run.sh --no-install, in what it calls as well."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, does in (("dpkg-query", "exit 1"), ("apt-get", f"touch {folder}/asked"), ("sudo", f"touch {folder}/asked")):
+                (Path(folder) / name).write_text(f"#!/bin/sh\n{does}\n")
+                (Path(folder) / name).chmod(0o755)
+            env = dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}", MILLRACE_NO_INSTALL="yes")
+            done = subprocess.run([ROOT / "packaging" / "install-deps.sh", "test"], env=env, capture_output=True, text=True)
+            self.assertEqual((done.returncode, (Path(folder) / "asked").exists()), (0, False), done.stderr)
+            self.assertRegex(done.stdout, "not installed, as asked:.* cmake .*mosquitto")
+        asked = subprocess.run([ROOT / "tests" / "run.sh", "--no-install", "--no-build", "no_such_test"], capture_output=True, text=True)
+        self.assertEqual((asked.returncode, asked.stderr), (64, "there is no test called no_such_test\n"))
 
     def test_scripts_are_sound(self):
         scripts = [p for folder in ("packaging", "tests") for p in (ROOT / folder).rglob("*.sh")] + [ROOT / ".ci" / "run"]

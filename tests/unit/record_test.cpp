@@ -71,7 +71,7 @@ TEST_CASE("batch: whatever goes in comes out to the bit, in the order the builde
     const EncodedBatch batch = builder.encode(7, 8);
     std::vector<Record> out;
     const Status status = decode_batch(batch.bytes, batch.zstd, out);
-    REQUIRE_MESSAGE(status.ok(), status.to_string());
+    REQUIRE_MESSAGE(status.ok(), status.detail());
     REQUIRE(out.size() == in.size());
     REQUIRE(builder.order().size() == in.size());
     for (std::size_t i = 0; i < out.size(); ++i) {

@@ -43,7 +43,7 @@ Status LogSession::open() {
   LogOptions options;
   options.bytes_max = config_.log.max_size;
   runtime_folder_ = open_folder(config_.gateway.runtime_dir);
-  options.held_folder = runtime_folder_.get();
+  options.withheld_folder = runtime_folder_.get();
   auto log = SqliteLog::open(loop_, *folder_, options, random_from_kernel());
   if (!log.ok()) return log.status();
   log_ = std::move(log).value();

@@ -11,7 +11,7 @@ namespace millrace {
 
 struct HttpsUplinkConfig : ShippingConfig, HttpAccess {
   HttpsUplinkConfig() {
-    window = 1;  // connections, with a batch each
+    batches_in_flight = 1;  // connections, with a batch each
     batch_size = 512 << 10;
   }
 

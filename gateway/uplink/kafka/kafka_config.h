@@ -13,7 +13,7 @@ struct KafkaUplinkConfig : ShippingConfig {
     connect_timeout =
         std::chrono::seconds(30);  // several exchanges of some hundred bytes: 10 s are too few at 2,400 bit/s
     send_timeout = std::chrono::minutes(2);
-    window = 1;  // batches in flight: what may come twice after a kill
+    batches_in_flight = 1;  // what may come twice after a kill
   }
 
   std::vector<std::string> servers;  // "host:9092", any of the cluster

@@ -59,7 +59,7 @@ KafkaUplink::~KafkaUplink() {
 Uplink::Limits KafkaUplink::limits() const {
   if (config_.exactly_once)
     return {1, growth_.bytes(), std::min(config_.send_timeout, config_.transaction_timeout)};
-  return {config_.window, growth_.bytes(), config_.send_timeout};
+  return {config_.batches_in_flight, growth_.bytes(), config_.send_timeout};
 }
 
 // ---- connecting

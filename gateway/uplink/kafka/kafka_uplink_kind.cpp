@@ -37,9 +37,9 @@ constexpr Key keys[] = {
         .like("\"millrace-pump-station-7-stream\""),
     K::key<&C::marker_topic>("marker_topic", "Make it with cleanup.policy=compact"),
     K::key<&C::transaction_timeout>("transaction_timeout", "").within(5s, 15min),
-    K::key<&C::window>(
+    K::key<&C::batches_in_flight>(
         "window", "Batches in flight: what may come twice when something is killed (without exactly_once)")
-        .within(1, window_max),
+        .within(1, batches_in_flight_max),
     K::key<&C::send_timeout>("send_timeout", "Without a delivery; on a slow link a batch leaves in several")
         .within(send_timeout_min, 1h),
     K::size<&C::message_max>("message_max", "message.max.bytes").within(1000, 64 << 20),
@@ -103,7 +103,7 @@ void settle(Section& section, KafkaUplinkConfig& c) {
     if (section.has(key) && !c.exactly_once)
       section.error(key, text("\"", key, "\" is of exactly_once = true"));
   }
-  if (section.has("window") && c.exactly_once && c.window != 1)
+  if (section.has("window") && c.exactly_once && c.batches_in_flight != 1)
     section.error("window", "with exactly_once one transaction is in flight: \"window\" is 1");
   check_login_of(section, c);
   settle_tls(section, c.tls,

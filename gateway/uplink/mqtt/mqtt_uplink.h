@@ -32,7 +32,8 @@ class MqttUplink final : public Uplink {
   ~MqttUplink() override { *alive_ = false; }
 
   Limits limits() const override {
-    return {config_.window, session_ ? std::max(config_.batch_size / 8, batch_least) : config_.batch_size};
+    return {config_.batches_in_flight,
+            session_ ? std::max(config_.batch_size / 8, batch_least) : config_.batch_size};
   }
   Status start(StateChanged changed) override;
   void send(Batch batch, std::function<void(Outcome)> done) override;

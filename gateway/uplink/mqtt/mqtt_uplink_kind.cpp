@@ -76,7 +76,8 @@ constexpr Key keys[] = {
     K::key<&C::topic>("topic", "Of batches; {gateway} {lane}"),
     K::key<&C::client_id>("client_id", "Default: millrace-GATEWAY-up-NAME")
         .like("\"millrace-pump-station-7-up-central\""),
-    K::key<&C::window>("window", "Batches in flight; two where the link is slow").within(1, window_max),
+    K::key<&C::batches_in_flight>("window", "Batches in flight; two where the link is slow")
+        .within(1, batches_in_flight_max),
     K::key<&C::send_timeout>("send_timeout",
                              "Without an answer and without a byte that moves: the connection is given up, "
                              "what is open sent again")

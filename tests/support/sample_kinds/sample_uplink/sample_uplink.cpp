@@ -20,7 +20,7 @@ constexpr Key keys[] = {
     K::key<&C::name>("name", "").required().names().like("\"tally\""),
     K::key<&C::file>("file", "Where the tally is written").required().like("\"/tmp/tally\""),
     K::key<&C::loud>("loud", "With an exclamation mark"),
-    K::key<&C::window>("window", "").within(1, window_max),
+    K::key<&C::batches_in_flight>("window", "").within(1, batches_in_flight_max),
     K::base<ShippingConfig>(shipping_shape),
 };
 constexpr Shape shape = shape_of<C>(keys);
@@ -29,7 +29,7 @@ class SampleUplink final : public Uplink {
  public:
   SampleUplink(Loop& loop, C config) : loop_(loop), config_(std::move(config)) {}
 
-  Limits limits() const override { return {config_.window, config_.batch_size}; }
+  Limits limits() const override { return {config_.batches_in_flight, config_.batch_size}; }
   Status start(StateChanged changed) override {
     loop_.post([changed = std::move(changed)] { changed({true, {}, false}); });
     return {};

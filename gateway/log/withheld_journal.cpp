@@ -1,4 +1,4 @@
-#include "log/held_journal.h"
+#include "log/withheld_journal.h"
 
 #include "record/varint.h"
 
@@ -13,7 +13,7 @@ void put_bytes(wire::Writer& writer, Bytes& out, BytesView bytes) {
   out.insert(out.end(), bytes.begin(), bytes.end());
 }
 
-Bytes encode(const HeldJournal::Entry& entry) {
+Bytes encode(const WithheldJournal::Entry& entry) {
   Bytes out;
   wire::Writer writer(out);
   writer.put_fixed64(entry.epoch);
@@ -33,9 +33,9 @@ Bytes encode(const HeldJournal::Entry& entry) {
   return out;
 }
 
-std::optional<HeldJournal::Entry> decode(BytesView bytes) {
+std::optional<WithheldJournal::Entry> decode(BytesView bytes) {
   wire::Reader reader(bytes);
-  HeldJournal::Entry entry;
+  WithheldJournal::Entry entry;
   entry.epoch = reader.get_fixed64();
   entry.serial = reader.get_varint();
   for (std::uint64_t left = reader.get_varint(); left > 0 && reader.ok(); --left) {
@@ -66,7 +66,8 @@ std::optional<HeldJournal::Entry> decode(BytesView bytes) {
 
 }  // namespace
 
-Result<std::vector<HeldJournal::Entry>> HeldJournal::read(std::uint64_t epoch, std::uint64_t after) const {
+Result<std::vector<WithheldJournal::Entry>> WithheldJournal::read(std::uint64_t epoch,
+                                                                  std::uint64_t after) const {
   std::vector<Entry> entries;
   const auto size = folder_.look(name);
   if (!size.ok()) return size.status();
@@ -90,7 +91,7 @@ Result<std::vector<HeldJournal::Entry>> HeldJournal::read(std::uint64_t epoch, s
   return entries;
 }
 
-Status HeldJournal::append(const Entry& entry) {
+Status WithheldJournal::append(const Entry& entry) {
   const Bytes body = encode(entry);
   Bytes out;
   wire::Writer writer(out);

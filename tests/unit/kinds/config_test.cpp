@@ -131,7 +131,7 @@ TEST_CASE("config: defaults fill what the file leaves out") {
   CHECK(loaded.config.inputs[0].as<MqttInputConfig>().qos == 1);
   CHECK(loaded.config.inputs[0].as<MqttInputConfig>().client_id ==
         "millrace-" + loaded.config.gateway.name + "-plant");
-  CHECK(loaded.config.uplinks[0].as<MqttUplinkConfig>().window == 4);
+  CHECK(loaded.config.uplinks[0].as<MqttUplinkConfig>().batches_in_flight == 4);
 }
 
 TEST_CASE("config: every fault is found at once, with line, column and the nearest right word") {

@@ -1,4 +1,4 @@
-#include "log/held_groups.h"
+#include "log/withheld_groups.h"
 
 #include <algorithm>
 
@@ -8,8 +8,8 @@
 
 namespace millrace {
 
-// The uplinks keep up when what they lack is what is held, and nothing older.
-bool HeldGroups::may_hold(const GroupWrite& group, bool must_write) const {
+// The uplinks keep up when what they lack is what is withheld, and nothing older.
+bool WithheldGroups::may_hold(const GroupWrite& group, bool must_write) const {
   if (!journal_ || !p_.options.hold_back || must_write || p_.open.urgent || p_.open.due || p_.stopping ||
       flush_next || !p_.stats.trouble.empty())
     return false;
@@ -32,12 +32,12 @@ bool HeldGroups::may_hold(const GroupWrite& group, bool must_write) const {
 }
 
 // Shows the group as if it were committed. False when the journal cannot be written: then flash must do.
-bool HeldGroups::hold(GroupWrite& group) {
+bool WithheldGroups::hold(GroupWrite& group) {
   if (rows_.empty() && changed_.empty()) journal_->rewind();
   changed_.insert(p_.state.changed().begin(), p_.state.changed().end());
-  // The first entry in the file stands for all that was held before it.
+  // The first entry in the file stands for all that was withheld before it.
   const bool first = journal_->bytes() == 0;
-  HeldJournal::Entry entry{p_.epoch, ++serial_, group.rows, {}};
+  WithheldJournal::Entry entry{p_.epoch, ++serial_, group.rows, {}};
   if (first) entry.rows.insert(entry.rows.begin(), rows_.begin(), rows_.end());
   for (const std::string& key : first ? changed_ : p_.state.changed())
     entry.changed.emplace_back(key, p_.state.get(key));
@@ -58,7 +58,7 @@ bool HeldGroups::hold(GroupWrite& group) {
   p_.open.dones.clear();
   p_.open.dirty = false;
   p_.committed = p_.next - 1;
-  ++p_.stats.held_groups;
+  ++p_.stats.withheld_groups;
   if (!timer_ && !rows_.empty()) {
     timer_ = p_.loop.after(std::max(Duration{0}, p_.options.unsent_max - (p_.loop.now() - since_)), [this] {
       timer_.reset();
@@ -70,8 +70,9 @@ bool HeldGroups::hold(GroupWrite& group) {
   return true;
 }
 
-// All that is held has been settled by everybody: it need never touch flash. What it came from is given back.
-void HeldGroups::let_go() {
+// All that is withheld has been settled by everybody: it need never touch flash. What it came from is given
+// back.
+void WithheldGroups::let_go() {
   if (rows_.empty() || p_.groups.writing) return;
   if (!std::all_of(rows_.begin(), rows_.end(), [this](const Row& row) { return row_settled(row); })) return;
   for (const Row& row : rows_) p_.stats.unwritten_records += row.count;
@@ -83,21 +84,21 @@ void HeldGroups::let_go() {
   for (const Done& done : std::exchange(dones_, {})) done({});
 }
 
-bool HeldGroups::row_settled(const Row& row) const {
+bool WithheldGroups::row_settled(const Row& row) const {
   SegmentInfo only;
   only.lanes[static_cast<std::size_t>(row.lane)].add(row.first, row.last(), row.count, 0);
   return !p_.cursors.wanted(only, row.lane);
 }
 
-void HeldGroups::flush() {
+void WithheldGroups::flush() {
   if (rows_.empty() && changed_.empty()) return;
   flush_next = p_.open.dirty = true;
   p_.groups.schedule_close();
 }
 
-// What is held goes with the group that is about to be written; what everybody has settled meanwhile does
+// What is withheld goes with the group that is about to be written; what everybody has settled meanwhile does
 // not.
-void HeldGroups::take(GroupWrite& group) {
+void WithheldGroups::take(GroupWrite& group) {
   flush_next = false;
   timer_.reset();
   std::vector<Row> rows;
@@ -115,16 +116,16 @@ void HeldGroups::take(GroupWrite& group) {
   if (journal_) p_.state.put("journal", varints({serial_}));
 }
 
-// What a killed process held: its rows are written with the first group, its state is the state.
-Status HeldGroups::recover(HeadContents& contents) {
-  if (!p_.options.held_folder) return {};
-  journal_ = std::make_unique<HeldJournal>(*p_.options.held_folder);
+// What a killed process withheld: its rows are written with the first group, its state is the state.
+Status WithheldGroups::recover(HeadContents& contents) {
+  if (!p_.options.withheld_folder) return {};
+  journal_ = std::make_unique<WithheldJournal>(*p_.options.withheld_folder);
   serial_ = one_varint(contents.state, "journal", 0);
   std::uint64_t records = 0;
   const std::uint64_t written = contents.damaged.empty() ? 0 : one_varint(contents.state, "last", 0);
   auto entries = journal_->read(one_varint(contents.state, "epoch", 0), serial_);
   if (!entries.ok()) return entries.status();
-  for (HeldJournal::Entry& entry : entries.value()) {
+  for (WithheldJournal::Entry& entry : entries.value()) {
     serial_ = entry.serial;
     for (auto& [key, value] : entry.changed) {
       changed_.insert(key);
@@ -145,14 +146,15 @@ Status HeldGroups::recover(HeadContents& contents) {
   return {};
 }
 
-// Behind a damaged head there may be rows on flash that are younger than what was held: then the cache lacks
-// them.
-void HeldGroups::show_recovered() {
+// Behind a damaged head there may be rows on flash that are younger than what was withheld: then the cache
+// lacks them.
+void WithheldGroups::show_recovered() {
   p_.durable = rows_.empty() ? p_.committed : rows_.front().first - 1;
   const bool all_held = !rows_.empty() && rows_.back().last() == p_.committed;
   p_.cache.begin_after(all_held ? p_.durable : p_.committed);
   for (const Row& row : rows_) p_.cache.add(row);
-  if (p_.options.held_folder && !journal_) journal_ = std::make_unique<HeldJournal>(*p_.options.held_folder);
+  if (p_.options.withheld_folder && !journal_)
+    journal_ = std::make_unique<WithheldJournal>(*p_.options.withheld_folder);
 }
 
 }  // namespace millrace

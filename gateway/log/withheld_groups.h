@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "log/held_journal.h"
+#include "log/withheld_journal.h"
 #include "log/log.h"
 #include "loop/loop.h"
 
@@ -17,21 +17,21 @@ namespace millrace {
 
 struct LogParts;
 
-class HeldGroups {
+class WithheldGroups {
  public:
-  explicit HeldGroups(LogParts& parts) : p_(parts) {}
+  explicit WithheldGroups(LogParts& parts) : p_(parts) {}
 
   bool may_hold(const GroupWrite& group, bool must_write) const;
   // Shows the group as if it were committed. False when the journal cannot be written: then flash must do.
   bool hold(GroupWrite& group);
-  // What is held goes with the group that is about to be written.
+  // What is withheld goes with the group that is about to be written.
   void take(GroupWrite& group);
   // All of it is to be written soon.
   void flush();
   // Somebody settled something: what nobody wants any longer need not be written.
   void let_go();
 
-  // At start: what a killed process held; and, once it is known what is on flash, it is shown again.
+  // At start: what a killed process withheld; and, once it is known what is on flash, it is shown again.
   Status recover(HeadContents& contents);
   void show_recovered();
 
@@ -42,7 +42,7 @@ class HeldGroups {
   bool row_settled(const Row& row) const;
 
   LogParts& p_;
-  std::unique_ptr<HeldJournal> journal_;
+  std::unique_ptr<WithheldJournal> journal_;
   std::uint64_t serial_ = 0;
   std::vector<Row> rows_;
   std::set<std::string> changed_;

@@ -12,9 +12,9 @@
 
 namespace millrace {
 
-class HeldJournal {
+class WithheldJournal {
  public:
-  static constexpr const char* name = "held";
+  static constexpr const char* name = "held";  // as 0.1 had it: a killed process may have left one
 
   // One group: its rows, and what it changed in the state table (absent values were removed).
   struct Entry {
@@ -23,9 +23,9 @@ class HeldJournal {
     std::vector<std::pair<std::string, std::shared_ptr<const Bytes>>> changed;
   };
 
-  explicit HeldJournal(Folder& folder) : folder_(folder) {}
+  explicit WithheldJournal(Folder& folder) : folder_(folder) {}
   // The entries with serials from `after` + 1 on, without a gap: those before are in the log. Reads the file
-  // once; an error when it cannot be read: then nobody knows what was held.
+  // once; an error when it cannot be read: then nobody knows what was withheld.
   Result<std::vector<Entry>> read(std::uint64_t epoch, std::uint64_t after) const;
   Status append(const Entry& entry);
   // The next entry overwrites the first: what was there is in the log, or settled.
