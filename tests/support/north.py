@@ -1,6 +1,7 @@
 """Real servers that records go to by HTTP, on loopback, in a folder of the test's own. Each says which readings it holds, as {device:
 [value, ...]}. And North: a site with a gateway whose devices publish to it, and whose records go to one of them."""
 import base64
+import fcntl
 import http.server
 import json
 import os
@@ -33,14 +34,17 @@ def ask(url, body=None, headers=None, method=None, timeout=60):
 def venv(name, *packages):
     """The Python of a virtual environment below build/ that has these of PyPI; none: they cannot be had."""
     folder = ROOT / "build" / name
-    if not (folder / "ready").exists():
-        for command in (["/usr/bin/python3", "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "-q", *packages]):
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode != 0:
-                print(f"{name}: {done.stderr[-300:].strip()}", file=sys.stderr)
-                shutil.rmtree(folder, ignore_errors=True)
-                return None
-        (folder / "ready").touch()
+    folder.parent.mkdir(exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests that run side by side want the same
+        if not (folder / "ready").exists():
+            for command in (["/usr/bin/python3", "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "-q", *packages]):
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode != 0:
+                    print(f"{name}: {done.stderr[-300:].strip()}", file=sys.stderr)
+                    shutil.rmtree(folder, ignore_errors=True)
+                    return None
+            (folder / "ready").touch()
     return str(folder / "bin" / "python")
 
 
