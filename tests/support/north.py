@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -420,6 +421,25 @@ class North(Site):
         publisher.process.send_signal(signal.SIGTERM)
         publisher.process.wait(150)
         return json.loads(publisher.text().splitlines()[-1])
+
+    def pour_through_an_outage(self, server, how=signal.SIGTERM):
+        """A publisher that pours; meanwhile the server ended by this signal, and came back."""
+        publisher = self.pouring()
+        wait_for(lambda: self.metric("millrace_uplink_records_total") > 500, "readings are through")
+        server.stop(how)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") > 1000, "a backlog")
+        server.start()
+        return publisher
+
+    def kill_by_turns(self, gateway, server, kills, rng):
+        for n in range(kills):
+            time.sleep(rng.uniform(0.1, 1.2))  # the random moment is the point
+            if n % 2:
+                server.stop(signal.SIGKILL)
+                server.start()
+            else:
+                gateway.stop(signal.SIGKILL)
+                gateway = self.gateway(self.folder / "millrace.toml")
 
     def server(self, kind, *more):
         if why := kind.missing():
