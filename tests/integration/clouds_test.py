@@ -188,19 +188,8 @@ class Objects(North):
     def outage_and_kills(self, kind):
         server, rng = self.server(kind), random.Random(1)
         gateway = self.start(server.url, self.config())
-        publisher = self.pouring()
-        wait_for(lambda: self.metric("millrace_uplink_records_total") > 300, "readings are through")
-        server.stop()
-        wait_for(lambda: self.metric("millrace_uplink_backlog_records") > 1000, "a backlog")
-        server.start()
-        for n in range(int(os.environ.get("MILLRACE_KILLS", "5"))):
-            time.sleep(rng.uniform(0.1, 0.9))  # the random moment is the point
-            if n % 2:
-                server.stop(signal.SIGKILL)
-                server.start()
-            else:
-                gateway.stop(signal.SIGKILL)
-                gateway = self.gateway(self.folder / "millrace.toml")
+        publisher = self.pour_through_an_outage(server)
+        self.kill_by_turns(gateway, server, int(os.environ.get("MILLRACE_KILLS", "5")), rng)
         answer = self.poured(publisher)
         self.drained(90)
         held = {}

@@ -33,11 +33,7 @@ class Outages(North):
         rng = random.Random(seed)
         server = self.server(kind)
         gateway = self.start(server.url, kind.config)
-        publisher = self.pouring()
-        wait_for(lambda: self.metric("millrace_uplink_records_total") > 500, "readings are through")
-        server.stop()
-        wait_for(lambda: self.metric("millrace_uplink_backlog_records") > 1000, "a backlog")
-        server.start()
+        publisher = self.pour_through_an_outage(server)
         killed = {"gateway": 0, "server": 0}
         for _ in range(kills):
             time.sleep(rng.uniform(0.1, 1.2))  # the random moment is the point
@@ -762,19 +758,8 @@ class Kinesis(North):
         kills, seed = int(os.environ.get("MILLRACE_KILLS", "6")), int(os.environ.get("MILLRACE_SEED", time.time_ns() % 1_000_000))
         rng, server = random.Random(seed), self.server(north.Kinesalite)
         gateway = self.start(server.url, self.config())
-        publisher = self.pouring()
-        wait_for(lambda: self.metric("millrace_uplink_records_total") > 500, "readings are through")
-        server.stop(signal.SIGKILL)
-        wait_for(lambda: self.metric("millrace_uplink_backlog_records") > 1000, "a backlog")
-        server.start()
-        for n in range(kills):
-            time.sleep(rng.uniform(0.1, 1.2))  # the random moment is the point
-            if n % 2:
-                server.stop(signal.SIGKILL)
-                server.start()
-            else:
-                gateway.stop(signal.SIGKILL)
-                gateway = self.gateway(self.folder / "millrace.toml")
+        publisher = self.pour_through_an_outage(server, signal.SIGKILL)
+        self.kill_by_turns(gateway, server, kills, rng)
         answer = self.poured(publisher)
         self.drained(120)
         held, seen, doubled = {}, set(), 0

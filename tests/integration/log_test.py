@@ -289,20 +289,27 @@ topic = "all/{device}"
         self.assertEqual(self.metric("millrace_uplink_records_total"), 301)  # and that the inbox did not survive
         self.assertEqual(gateway.stop(), 0)
 
-    def test_a_backup_has_the_log_of_a_later_version_beside_which_ours_lies(self):
-        central_port = free_port()
+    def beside_a_later_version(self, central_port):
+        """A gateway whose log a later version has written to, and whose readings lie beside that; the file
+        of the later version, and what it wrote there."""
         devices, config, gateway = self.site(central_port)
         self.fill(devices.port, count=1)
         self.assertEqual(gateway.stop(), 0)
         head = sorted((self.folder / "log").glob("seg-*.db"))[-1]
         set_format(head, 9)
+        written = head.read_bytes()
         gateway = self.gateway(config)
         self.assertTrue(self.status()["log"]["newer_format"])
         wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
         self.fill(devices.port, count=1)
+        return devices, config, gateway, head, written
+
+    def test_a_backup_has_the_log_of_a_later_version_beside_which_ours_lies(self):
+        central_port = free_port()
+        _, config, gateway, head, written = self.beside_a_later_version(central_port)
         copy = self.folder / "copy"
         self.run_log("log", "backup", str(copy))
-        self.assertEqual((copy / head.name).read_bytes(), head.read_bytes())
+        self.assertEqual((copy / head.name).read_bytes(), written)
         self.assertEqual(gateway.stop(), 0)
         set_format(copy / head.name, 3)  # the later version starts on it
         gateway = self.start_from(copy, config, central_port)
@@ -338,18 +345,8 @@ topic = "all/{device}"
 
     def test_a_log_of_a_later_version_is_left_and_drained_when_that_comes_back(self):
         central_port = free_port()
-        devices, config, gateway = self.site(central_port)
-        self.fill(devices.port, count=1)
-        self.assertEqual(gateway.stop(), 0)
-        head = sorted((self.folder / "log").glob("seg-*.db"))[-1]
-
-        set_format(head, 9)
-        untouched = head.read_bytes()
-        gateway = self.gateway(config)
-        self.assertTrue(self.status()["log"]["newer_format"])
+        devices, config, gateway, head, untouched = self.beside_a_later_version(central_port)
         self.assertEqual(self.metric("millrace_log_newer_format"), 1)
-        wait_for(lambda: self.metric("millrace_input_up") == 1, "the input is up")
-        self.fill(devices.port, count=1)
         self.publish(devices.port, "plant/l1/d1/telemetry", "{")
         wait_for(lambda: self.metric("millrace_dead_letters_total") == 1, "a dead letter")
         self.assertEqual(gateway.stop(), 0)

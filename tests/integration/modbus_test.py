@@ -16,6 +16,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+import north
 from modbus_faulty_test import rtu
 from testsite import BUILD, ROOT, Process, Site, free_port, listening, wait_for
 
@@ -162,10 +163,10 @@ class Exact(Bus):
 
     def test_ten_thousand_reads_of_pymodbus(self):
         python = pymodbus()
-        if not isinstance(python, Path):
-            self.skipTest(python)
+        if python is None:
+            self.skipTest("PyPI's pymodbus cannot be had")
         port = free_port()
-        server = Process([str(python), str(ROOT / "tests/support/pymodbus_slave.py"), str(port)], self.folder / "pymodbus.log")
+        server = Process([python, str(ROOT / "tests/support/pymodbus_slave.py"), str(port)], self.folder / "pymodbus.log")
         self.processes.append(server)
         wait_for(lambda: listening(port) or server.process.poll() is not None, "pymodbus listens")
         rows, want = pymodbus_rows()
@@ -189,19 +190,8 @@ def pymodbus_rows():
 
 
 def pymodbus():
-    """A Python that has pymodbus, or why there is none."""
-    venv = ROOT / "build" / "pymodbus"
-    python = venv / "bin" / "python3"
-    if not (venv / "ready").exists():
-        for command in (["/usr/bin/python3", "-m", "venv", str(venv)], [str(venv / "bin" / "pip"), "install", "-q", "pymodbus==3.6.9"]):
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-            except (OSError, subprocess.TimeoutExpired) as error:
-                return f"pymodbus cannot be had: {error}"
-            if done.returncode:
-                return f"pymodbus cannot be had: {(done.stderr or done.stdout).strip().splitlines()[-1]}"
-        (venv / "ready").touch()
-    return python
+    """A Python that has pymodbus, or none."""
+    return north.venv("pymodbus", "pymodbus==3.6.9")
 
 
 class Trouble(Bus):

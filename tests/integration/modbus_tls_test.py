@@ -70,8 +70,8 @@ class OverTls(Bus):
     def setUp(self):
         super().setUp()
         self.python = pymodbus()
-        if not isinstance(self.python, Path):
-            self.skipTest(self.python)
+        if self.python is None:
+            self.skipTest("PyPI's pymodbus cannot be had")
         self.pki = self.tls()
         self.port = free_port()
         self.server = self.serve()
@@ -79,7 +79,7 @@ class OverTls(Bus):
     def serve(self, certificate="server", port=None, client_ca=True):
         port = port or self.port
         more = [f"{self.pki}/ca.pem"] if client_ca else []
-        server = Process([str(self.python), str(ROOT / "tests/support/pymodbus_slave.py"), str(port), f"{self.pki}/{certificate}.pem", f"{self.pki}/{certificate}.key", *more],
+        server = Process([self.python, str(ROOT / "tests/support/pymodbus_slave.py"), str(port), f"{self.pki}/{certificate}.pem", f"{self.pki}/{certificate}.key", *more],
                          self.folder / f"pymodbus-{len(self.processes)}.log")
         self.processes.append(server)
         wait_for(lambda: listening(port) or server.process.poll() is not None, "pymodbus listens")
@@ -170,7 +170,7 @@ class Refused(OverTls):
 
     def test_no_tls_at_all(self):
         port = free_port()
-        plain = Process([str(self.python), str(ROOT / "tests/support/pymodbus_slave.py"), str(port)], self.folder / "plain.log")
+        plain = Process([self.python, str(ROOT / "tests/support/pymodbus_slave.py"), str(port)], self.folder / "plain.log")
         self.processes.append(plain)
         wait_for(lambda: listening(port), "it listens")
         daemon = self.start(self.bus(port=port, more='connect_timeout = "500ms"\n'))

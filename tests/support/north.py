@@ -1,6 +1,7 @@
 """Real servers that records go to by HTTP, on loopback, in a folder of the test's own. Each says which readings it holds, as {device:
 [value, ...]}. And North: a site with a gateway whose devices publish to it, and whose records go to one of them."""
 import base64
+import fcntl
 import http.server
 import json
 import os
@@ -11,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -33,14 +35,17 @@ def ask(url, body=None, headers=None, method=None, timeout=60):
 def venv(name, *packages):
     """The Python of a virtual environment below build/ that has these of PyPI; none: they cannot be had."""
     folder = ROOT / "build" / name
-    if not (folder / "ready").exists():
-        for command in (["/usr/bin/python3", "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "-q", *packages]):
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode != 0:
-                print(f"{name}: {done.stderr[-300:].strip()}", file=sys.stderr)
-                shutil.rmtree(folder, ignore_errors=True)
-                return None
-        (folder / "ready").touch()
+    folder.parent.mkdir(exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests that run side by side want the same
+        if not (folder / "ready").exists():
+            for command in (["/usr/bin/python3", "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "-q", *packages]):
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode != 0:
+                    print(f"{name}: {done.stderr[-300:].strip()}", file=sys.stderr)
+                    shutil.rmtree(folder, ignore_errors=True)
+                    return None
+            (folder / "ready").touch()
     return str(folder / "bin" / "python")
 
 
@@ -416,6 +421,25 @@ class North(Site):
         publisher.process.send_signal(signal.SIGTERM)
         publisher.process.wait(150)
         return json.loads(publisher.text().splitlines()[-1])
+
+    def pour_through_an_outage(self, server, how=signal.SIGTERM):
+        """A publisher that pours; meanwhile the server ended by this signal, and came back."""
+        publisher = self.pouring()
+        wait_for(lambda: self.metric("millrace_uplink_records_total") > 500, "readings are through")
+        server.stop(how)
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") > 1000, "a backlog")
+        server.start()
+        return publisher
+
+    def kill_by_turns(self, gateway, server, kills, rng):
+        for n in range(kills):
+            time.sleep(rng.uniform(0.1, 1.2))  # the random moment is the point
+            if n % 2:
+                server.stop(signal.SIGKILL)
+                server.start()
+            else:
+                gateway.stop(signal.SIGKILL)
+                gateway = self.gateway(self.folder / "millrace.toml")
 
     def server(self, kind, *more):
         if why := kind.missing():

@@ -17,7 +17,7 @@ HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const s
       metrics_(metrics),
       connections_(metrics.gauge("millrace_uplink_connections", "Connections that stand",
                                  {{"uplink", common_.config.name}})) {
-  for (std::size_t i = 0; i < common_.config.window; ++i) {
+  for (std::size_t i = 0; i < common_.config.batches_in_flight; ++i) {
     lines_.push_back(std::make_unique<HttpsLine>(
         common_,
         HttpsLine::Calls{[this](HttpsLine& line, const Status& status) { on_connected(line, status); },

@@ -34,7 +34,7 @@ constexpr Key keys[] = {
                              "Without a byte that moves, and once more for the answer; four times that for "
                              "all of a request")
         .within(send_timeout_min, 10min),
-    K::key<&C::window>(
+    K::key<&C::batches_in_flight>(
         "connections",
         "So many batches of readings are on their way at a time, each on a connection of its own: the order "
         "in which they arrive is given up, that of alarms and of windows is kept")
@@ -62,7 +62,7 @@ void settle(Section& section, C& c) {
   if (const DialectKind& kind = kind_of(c.dialect); kind.secret && c.logins() > 0)
     section.error("token_file",
                   text("the dialect \"", kind.name, "\" signs its requests: ", kind.secret_key));
-  if (const auto in_order = kind_of(c.dialect).in_order; in_order && c.window > 1) {
+  if (const auto in_order = kind_of(c.dialect).in_order; in_order && c.batches_in_flight > 1) {
     if (const char* why = in_order(c.dialect.values.get()))
       section.error("connections",
                     text("\"connections\" can be 1 only: the dialect \"", c.dialect.kind->name, "\" ", why));
@@ -117,7 +117,7 @@ double link_bytes(const C& c, const LinkLoad& load) {
   return c.usually_sends_raw() ? load.batches * (load.batch_bytes * text_factor + request_overhead) : 0;
 }
 
-std::size_t more_descriptors(const C& c) { return (c.window - 1) * of_another; }
+std::size_t more_descriptors(const C& c) { return (c.batches_in_flight - 1) * of_another; }
 
 constexpr UplinkKind make_kind() {
   UplinkKind kind = kind_of<UplinkKind, C>(

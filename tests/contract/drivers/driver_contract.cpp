@@ -8,9 +8,7 @@
 #include "drivers/mqtt/mqtt_driver.h"
 #include "drivers/mqtt_endpoint/mqtt_endpoint.h"
 #include "drivers/serial/serial_driver.h"
-#include "ingest/mapped_inbox.h"
-#include "loop/uv_loop.h"
-#include "tests/support/remembering_intake.h"
+#include "tests/support/driver_stage.h"
 
 namespace driver_contract_test {
 using namespace millrace;
@@ -18,38 +16,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
-struct Stage {
-  UvLoop loop;
-  Rng rng{1};
-  Metrics metrics;
-  ClockTrust trust;
-  RememberingIntake intake;
+struct Stage : DriverStage {
   ConnectionShares shares{100};
-  std::vector<std::uint64_t> words = std::vector<std::uint64_t>(MappedInbox::region_bytes(1 << 16) / 8);
-  std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
-  std::unique_ptr<MappedInbox> inbox;
-  Stage() {
-    MappedInbox::format(region, 1);
-    inbox = std::make_unique<MappedInbox>(region, 0);
-  }
   SouthParts parts() {
     return {loop, rng, *inbox, intake, trust, metrics, shares, "/tmp", [] { return std::int64_t{0}; }};
-  }
-  // Runs the loop until `done()`; a test that hangs fails after ten seconds.
-  bool run_until(const std::function<bool()>& done) {
-    bool late = false;
-    const auto limit = loop.after(10s, [&] {
-      late = true;
-      loop.stop();
-    });
-    std::unique_ptr<Timer> look;
-    std::function<void()> again = [&] {
-      if (done()) return loop.stop();
-      look = loop.after(5ms, again);
-    };
-    again();
-    if (!done()) loop.run();
-    return !late;
   }
 };
 

@@ -4,8 +4,7 @@
 #include <map>
 
 #include "drivers/mqtt/mqtt_driver.h"
-#include "ingest/mapped_inbox.h"
-#include "tests/support/remembering_intake.h"
+#include "tests/support/driver_stage.h"
 #include "tests/support/scripted_broker.h"
 
 namespace mqtt_input_test {
@@ -67,20 +66,8 @@ std::string good_answer(std::uint8_t version, const Packet& packet) {
   }
 }
 
-struct Site {
-  UvLoop loop;
-  Rng rng{1};
-  Metrics metrics;
-  ClockTrust trust;
-  RememberingIntake intake;
-  std::vector<std::uint64_t> words = std::vector<std::uint64_t>(MappedInbox::region_bytes(1 << 18) / 8);
-  std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
-  std::unique_ptr<MappedInbox> inbox;
-
-  Site() {
-    MappedInbox::format(region, 1);
-    inbox = std::make_unique<MappedInbox>(region, 0);
-  }
+struct Site : DriverStage {
+  Site() : DriverStage(1 << 18) {}
   // What has come in since, as "input topic payload".
   std::vector<std::string> taken() {
     std::vector<std::string> all;
@@ -92,17 +79,6 @@ struct Site {
       inbox->release(ticket);
     }
     return all;
-  }
-  // Runs until `done`, or for so long that it will not be.
-  template <typename Done>
-  bool run_until(Done done, Duration limit = 20s) {
-    const Instant start = loop.now();
-    while (loop.now() - start < limit) {
-      if (done()) return true;
-      const auto look = loop.after(2ms, [this] { loop.stop(); });
-      loop.run();
-    }
-    return false;
   }
   double up(const std::string& input) {
     return metrics.gauge("millrace_input_up", "", {{"input", input}}).value();

@@ -2,8 +2,7 @@
 // the inbox by then, in 3.1.1 too; and a gateway that died in the middle of the handshake goes on with it
 // without losing or doubling anything.
 #include "drivers/mqtt/mqtt_driver.h"
-#include "ingest/mapped_inbox.h"
-#include "tests/support/remembering_intake.h"
+#include "tests/support/driver_stage.h"
 #include "tests/support/scripted_broker.h"
 
 namespace mqtt_qos2_test {
@@ -38,15 +37,8 @@ std::string pubrel(std::uint16_t packet_id, std::uint8_t version) {
 TEST_CASE("mqtt driver, QoS 2: in the inbox before PUBREC; after a death neither lost nor doubled") {
   for (const std::uint8_t version : {std::uint8_t{4}, std::uint8_t{5}}) {
     CAPTURE(static_cast<int>(version));
-    UvLoop loop;
-    Rng rng{1};
-    Metrics metrics;
-    ClockTrust trust;
-    std::vector<std::uint64_t> words(MappedInbox::region_bytes(1 << 16) / 8);
-    const std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
-    MappedInbox::format(region, 1);
-    MappedInbox inbox{region, 0};
-    RememberingIntake intake;
+    DriverStage stage;
+    UvLoop& loop = stage.loop;
 
     ScriptedBroker broker(loop);
     bool second_life = false;
@@ -75,7 +67,7 @@ TEST_CASE("mqtt driver, QoS 2: in the inbox before PUBREC; after a death neither
           REQUIRE(parse_ack(packet, version, ack).ok());
           CHECK(ack.packet_id == id);
           if (second_life) return pubrel(id, version);
-          at_pubrec = inbox.fill();
+          at_pubrec = stage.inbox->fill();
           loop.stop();  // and no PUBREL: the gateway dies here
           return bytes;
         case PacketType::pubcomp:
@@ -94,7 +86,8 @@ TEST_CASE("mqtt driver, QoS 2: in the inbox before PUBREC; after a death neither
       config.client_id = "qos2";
       config.version = version;
       config.qos = 2;
-      MqttDriver driver(loop, rng, inbox, intake, trust, metrics, config, {"a/#"});
+      MqttDriver driver(loop, stage.rng, *stage.inbox, stage.intake, stage.trust, stage.metrics, config,
+                        {"a/#"});
       REQUIRE(driver.start().ok());
       const auto limit = loop.after(10s, [&] { loop.stop(); });
       loop.run();
@@ -110,8 +103,8 @@ TEST_CASE("mqtt driver, QoS 2: in the inbox before PUBREC; after a death neither
     second_life = true;
     live();
     CHECK(completed == std::vector<std::uint16_t>{id, 9});
-    CHECK(inbox.fill() == at_pubrec);  // nothing came in twice
-    CHECK(inbox.duplicates() == 1);
+    CHECK(stage.inbox->fill() == at_pubrec);  // nothing came in twice
+    CHECK(stage.inbox->duplicates() == 1);
   }
 }
 

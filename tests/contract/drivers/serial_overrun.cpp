@@ -1,21 +1,17 @@
 // The serial driver on a pty whose adapter counts (TIOCGICOUNT, which ptys do not have): what it has lost.
 #include <doctest/doctest.h>
-#include <fcntl.h>
 #include <linux/serial.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdarg>
-#include <functional>
 
 #include "base/text.h"
 #include "drivers/serial/serial_driver.h"
-#include "ingest/mapped_inbox.h"
-#include "loop/uv_loop.h"
-#include "tests/support/remembering_intake.h"
+#include "tests/support/driver_stage.h"
+#include "tests/support/pty.h"
 
 namespace {
 std::atomic<int> overruns_counted{-1};  // below 0: nobody counts
@@ -41,29 +37,16 @@ using namespace std::chrono_literals;
 
 namespace {
 
-struct Site {
-  UvLoop loop;
-  Rng rng{1};
-  Metrics metrics;
-  ClockTrust trust;
-  RememberingIntake intake;
-  std::vector<std::uint64_t> words = std::vector<std::uint64_t>(MappedInbox::region_bytes(1 << 16) / 8);
-  std::span<std::byte> region{reinterpret_cast<std::byte*>(words.data()), words.size() * 8};
-  std::unique_ptr<MappedInbox> inbox;
-  Fd far{::posix_openpt(O_RDWR | O_NOCTTY)};
+struct Site : DriverStage {
+  Pty pty;
   std::unique_ptr<SerialDriver> driver;
   std::vector<std::string> frames;
 
   explicit Site(const char* framing) {
     overruns_counted = 0;
-    MappedInbox::format(region, 1);
-    inbox = std::make_unique<MappedInbox>(region, 0);
-    REQUIRE(far.valid());
-    REQUIRE(::grantpt(far.get()) == 0);
-    REQUIRE(::unlockpt(far.get()) == 0);
     SerialInputConfig config;
     config.name = "s";
-    config.device = ::ptsname(far.get());
+    config.device = pty.name;
     config.framing = choose(built_framers(), framing);
     driver = std::make_unique<SerialDriver>(loop, rng, *inbox, intake, trust, metrics, config);
     REQUIRE(driver->start().ok());
@@ -76,28 +59,16 @@ struct Site {
     overruns_counted = -1;
   }
 
-  void say(std::string_view bytes) {
-    REQUIRE(::write(far.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
-  }
   double discarded() { return SerialCounters(metrics, "s").discarded_bytes.value(); }
-  bool wait(const std::function<bool()>& done) {
-    bool late = false;
-    const auto limit = loop.after(10s, [&] {
-      late = true;
-      loop.stop();
-    });
-    std::unique_ptr<Timer> look;
-    std::function<void()> again = [&] {
+  template <typename Done>
+  bool wait(Done done) {
+    return run_until([&] {
       Arrival arrival;
       Ticket ticket = 0;
       bool crashed = false;
       while (inbox->take(arrival, ticket, crashed)) frames.emplace_back(text_of(arrival.bytes));
-      if (done()) return loop.stop();
-      look = loop.after(5ms, again);
-    };
-    look = loop.after(1ms, again);
-    loop.run();
-    return !late;
+      return done();
+    });
   }
 };
 
@@ -114,28 +85,28 @@ TEST_CASE("serial: of frames that a CRC proves an overrun costs the one that lac
   std::string hole = framed("second");
   hole.erase(3, 2);
   ++overruns_counted;
-  site.say(framed("first") + hole + framed("third"));
+  site.pty.say(framed("first") + hole + framed("third"));
   CHECK(site.wait([&] { return site.frames.size() >= 2; }));
   CHECK(site.frames == std::vector<std::string>{"first", "third"});
 }
 
 TEST_CASE("serial: of frames without a check an overrun costs all that waits, and joins no two of them") {
   Site site("lines");
-  site.say("1\n2\n");
+  site.pty.say("1\n2\n");
   CHECK(site.wait([&] { return site.frames.size() >= 2; }));
   ++overruns_counted;
-  site.say("3\n4\n5");
+  site.pty.say("3\n4\n5");
   CHECK(site.wait([&] { return site.discarded() >= 5; }));
-  site.say("6\n7\n");
+  site.pty.say("6\n7\n");
   CHECK(site.wait([&] { return site.frames.size() >= 3; }));
   // More than one read takes: where the hole is nobody knows.
   std::string much;
   for (int i = 0; i < 1000; ++i) much += "123456\n";
   ++overruns_counted;
   const double before = site.discarded();
-  site.say(much);
+  site.pty.say(much);
   CHECK(site.wait([&] { return site.discarded() >= before + static_cast<double>(much.size()); }));
-  site.say("8\n9\n");
+  site.pty.say("8\n9\n");
   CHECK(site.wait([&] { return site.frames.size() >= 4; }));
   CHECK(site.frames == std::vector<std::string>{"1", "2", "7", "9"});
 }

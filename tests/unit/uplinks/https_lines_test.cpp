@@ -130,7 +130,7 @@ struct Site {
     config.name = "up";
     config.servers = {text("http://127.0.0.1:", server.port())};
     config.dialect = choose(built_dialects(), "generic");
-    config.window = connections;
+    config.batches_in_flight = connections;
     config.initial_interval = config.max_interval = 50ms;
     if (configure) configure(config);
     uplink = std::make_unique<HttpsUplink>(loop, rng, std::move(config), "gw", 1, metrics);
