@@ -92,7 +92,8 @@ Result<std::string> LogSession::say(const std::string& command, const Words& wor
     auto answer = ask_daemon(config_.gateway.runtime_dir + "/control.sock", request_of(command, words),
                              takes_long ? long_work_seconds : work_seconds);
     if (answer.ok() || answer.status().code() != Code::unavailable) return answer;
-    if (Status status = open(); !status.ok()) return status;
+    if (Status status = open(); !status.ok())
+      return Status{status.code(), text(status.detail(), "; ", answer.status().detail())};
   }
   ControlRequest request{{"command", command}};
   request.insert(words.begin(), words.end());
