@@ -46,8 +46,8 @@ class LogSession {
 int with_log(const std::string& config, const std::function<int(LogSession&)>& work);
 // To stderr, whatever control characters are in it; 1.
 int fail(const std::string& why);
-// Asks and prints the answer; an error goes to stderr. Of a daemon that does not answer it is one after half a
-// minute, or an hour.
+// Asks and prints the answer; an error goes to stderr. Of a daemon that does not answer it is one after half
+// a minute, or an hour.
 int show(const AskOptions& options, const std::string& command, const Words& words = {},
          bool takes_long = false);
 
