@@ -1,5 +1,6 @@
 #include "absent.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -37,16 +38,22 @@ bool AbsentUplinks::forget_due() {
   const std::vector<std::string> due = ages_.look(absent);
   for (const std::string& name : due) {
     LOG_WARN("uplink ", name, ": left the configuration ", format_duration(forget_after_), " ago; forgotten");
-    forget(name);
+    (void)forget(name);
   }
   return !due.empty();
 }
 
-void AbsentUplinks::forget(const std::string& uplink) {
+bool AbsentUplinks::forget(const std::string& uplink) {
+  const auto has = [&uplink](const std::vector<std::string>& names) {
+    return std::ranges::find(names, uplink) != names.end();
+  };
+  bool kept = has(log_.absent_consumers()) || files_.left(uplinks_.names()).contains(uplink);
+  for (const auto& leftover : leftovers_) kept = kept || has(leftover->absent_uplinks());
   log_.forget(uplink);
   for (const auto& leftover : leftovers_) leftover->forget(uplink);
   if (!uplinks_.contains(uplink)) files_.remove(uplink);
   ages_.forgotten(uplink);
+  return kept;
 }
 
 std::vector<AbsentUplinks::Absent> AbsentUplinks::list() const {

@@ -44,7 +44,8 @@ class AbsentUplinks {
   void tell(const std::string& only = "") const;
   // Whose time is over is forgotten. Whether anybody was.
   bool forget_due();
-  void forget(const std::string& uplink);
+  // False: nothing was kept for such an uplink.
+  bool forget(const std::string& uplink);
 
  private:
   SqliteLog& log_;

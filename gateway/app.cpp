@@ -9,6 +9,7 @@
 
 #include "base/descriptors.h"
 #include "base/logger.h"
+#include "base/utf8.h"
 #include "cli/command.h"
 #include "config/descriptor_needs.h"
 #include "kinds.h"
@@ -293,9 +294,10 @@ Status App::forget(const std::string& uplink) {
     return {Code::invalid, text("uplink \"", uplink, "\" is in the configuration; remove it there first")};
   if (!there && uplinks_->contains(uplink))
     return {Code::unavailable, text("uplink \"", uplink, "\" is still stopping; try again in a moment")};
-  absent_->forget(uplink);
+  const bool kept = absent_->forget(uplink);
   look_at_leftovers();
-  return {};
+  return kept ? Status{}
+              : Status{Code::invalid, text("nothing is kept for an uplink \"", shown(uplink), "\"")};
 }
 
 std::string App::why_not_ready() const {

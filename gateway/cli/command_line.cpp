@@ -1,6 +1,7 @@
 #include "cli/command_line.h"
 
 #include <argp.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -75,10 +76,16 @@ error_t take(int key, char* said, argp_state* state) {
   return ARGP_ERR_UNKNOWN;
 }
 
+// A pipe whose reader has what it wanted (`| head -1`): it hears no complaint.
+bool reader_is_gone() {
+  pollfd out{STDOUT_FILENO, 0, 0};
+  return ::poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 // A full disk: what was asked for is not there, and a script goes by the code.
 int code_if_written(int code) {
   const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
-  if (code != exit_ok || written) return code;
+  if (code != exit_ok || written || reader_is_gone()) return code;
   std::fputs("the output cannot be written\n", stderr);
   return exit_no;
 }

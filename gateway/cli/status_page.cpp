@@ -41,9 +41,8 @@ class Page {
   std::string ink(std::string_view words, Ink how) const { return inked(words, how, style_.colour); }
 
   void headline() {
-    const std::size_t wrong = status_["faults"].items().size();
     const int code = status_code(status_);
-    const std::string what = ink(verdict_words(status_), wrong == 0  ? Ink::good
+    const std::string what = ink(verdict_words(status_), code == 0   ? Ink::good
                                                          : code == 2 ? Ink::bad
                                                                      : Ink::warn);
     out_ += text(ink(clean(status_["gateway"]), Ink::bold), ": ", what, " (millrace ",
@@ -277,7 +276,7 @@ int status_code(const DaemonAnswer& status) {
   const auto& faults = status["faults"].items();
   const bool person = std::ranges::any_of(
       faults, [](const DaemonAnswer& fault) { return fault["somebody_must_act"].truth(); });
-  return person ? 2 : faults.empty() ? 0 : 1;
+  return person ? 2 : faults.empty() && status["ready"].truth() ? 0 : 1;
 }
 
 std::string verdict_words(const DaemonAnswer& status) {

@@ -56,13 +56,12 @@ class Screen {
 
   void headline() {
     if (!answers_.trouble.empty()) return put(answers_.trouble, Ink::bad);
-    const std::size_t wrong = status_["faults"].items().size();
     const int code = status_code(status_);
     put(text(clean(status_["gateway"]), ": ", verdict_words(status_), "   up ",
              span_words(status_["uptime_seconds"].number()), "   ", clean(status_["at"]).substr(0, 19),
              " UTC"),
         code == 2   ? Ink::bad
-        : wrong > 0 ? Ink::warn
+        : code == 1 ? Ink::warn
                     : Ink::good);
   }
 

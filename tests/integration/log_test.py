@@ -182,6 +182,39 @@ topic = "all/{device}"
         wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0 and self.metric("millrace_uplink_records_total") >= 100, "the others arrive")
         del central
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root can work in another's folder")
+    def test_what_root_does_to_a_stopped_log_leaves_it_to_its_owner(self):
+        devices, _, gateway = self.site()
+        self.fill(devices.port)
+        self.assertEqual(gateway.stop(), 0)
+        log = self.folder / "log"
+        shutil.copytree(log, self.folder / "copy")
+        (self.folder / "copy").rename(log / "format-3")
+        for path in (log, *log.rglob("*")):
+            os.chown(path, 65534, 65534)
+        (log / "roots.link").symlink_to(self.folder / "millrace.toml")
+        self.addCleanup(os.umask, os.umask(0o077))
+        for command in (("log", "ls"), ("log", "backup", str(self.folder / "backup")), ("log", "forget", "--device", "d1")):
+            self.run_log(*command)
+            owners = {str(path): path.stat().st_uid for path in log.rglob("*") if path.is_file() and not path.is_symlink()}
+            self.assertEqual({path: uid for path, uid in owners.items() if uid != 65534}, {}, command)
+        self.assertEqual((self.folder / "millrace.toml").stat().st_uid, 0)
+
+    def test_a_daemon_that_hangs_keeps_nobody_waiting_for_ever(self):
+        _, config, gateway = self.site()
+        gateway.process.send_signal(signal.SIGSTOP)
+        try:
+            asked = [subprocess.Popen([BUILD / "millrace", *words, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                     for words in (("log", "ls"), ("log", "stat"), ("dlq", "ls"), ("dlq", "show", "1"), ("status",), ("top", "--once"), ("trace", "d1"), ("tap",), ("reload",))]
+            for one in asked:
+                self.assertIn("the daemon does not answer", one.communicate(timeout=50)[1], one.args)
+                self.assertNotEqual(one.returncode, 0)
+        finally:
+            gateway.process.send_signal(signal.SIGCONT)
+            for one in asked:
+                one.kill()
+                one.wait()
+
     def test_a_device_is_forgotten_in_the_log_of_another_version_too(self):
         devices, config, gateway = self.site()
         self.fill(devices.port)

@@ -574,6 +574,10 @@ class Reloads(ReloadSite):
         self.assertEqual(self.command("uplink", "forget", "old").returncode, 0)
         self.assertEqual([a["name"] for a in self.status()["absent_uplinks"]], ["new"])
         self.assertEqual(self.command("uplink", "forget", "older").returncode, 0)  # which has files alone
+        done = self.command("uplink", "forget", "odl")
+        self.assertEqual((done.returncode, done.stderr), (1, 'nothing is kept for an uplink "odl"\n'))
+        done = self.command("uplink", "forget", "stays")
+        self.assertEqual((done.returncode, done.stderr), (1, 'uplink "stays" is in the configuration; remove it there first\n'))
         self.assertEqual([(self.folder / "log" / name).exists() for name in kept + lost], [True] * len(kept) + [False] * len(lost))
         self.assertNotIn('uplink="old"', self.http("/metrics"))
 

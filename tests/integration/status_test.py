@@ -336,6 +336,15 @@ class Live(Seen, Site):
         time.sleep(0.5)
         tapping.send_signal(signal.SIGINT)
         self.assertEqual(tapping.wait(10), 0)
+        # Who reads it has enough (`| head -1`).
+        tapping = subprocess.Popen([BUILD / "millrace", "tap", "-c", self.file], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        self.speak("press-1")
+        self.assertIn("press-1", tapping.stdout.readline())
+        tapping.stdout.close()
+        self.speak("press-2", "press-2")
+        self.assertEqual((tapping.wait(10), tapping.stderr.read()), (0, ""))
+        tapping.stderr.close()
 
     def test_trace_says_where_a_reading_is(self):
         self.assertEqual(self.command("trace", "press-1").returncode, 1)

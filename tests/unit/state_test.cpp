@@ -390,6 +390,10 @@ TEST_CASE("status: codes for scripts, and a terminal obeys nothing that a device
   };
   CHECK(code_of(state) == 0);
   CHECK(first_lines(state, 1)[0].starts_with("gw: all is well"));
+  state.ready = false;
+  CHECK(code_of(state) == 1);
+  CHECK(first_lines(state, 1)[0].starts_with("gw: it is starting, or stopping"));
+  state.ready = true;
   state.inputs[0].undecodable = 1, state.inputs[0].unread = UnreadPayload{"plant/\033[2J", "\007 bad", 5};
   CHECK(code_of(state) == 1);
   const auto lines = first_lines(state, 2);

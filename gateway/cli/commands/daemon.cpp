@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/real_path.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "cli/disk_warnings.h"
 #include "kinds.h"
 #include "observe/control.h"
@@ -75,9 +76,13 @@ int talk(const std::string& config, bool json, const std::string& command, const
   const auto said =
       ask_daemon(loaded.config.gateway.runtime_dir + "/control.sock", request_of(command, words));
   if (!said.ok()) return complain(exit_unavailable, said.status().detail());
-  const bool failed = !read_answer(said.value()).ok();
-  print((json || failed ? said.value() : pretty_json(said.value())) + "\n");
-  return failed ? exit_no : exit_ok;
+  const auto answer = read_answer(said.value());
+  print((json || !answer.ok() ? said.value() : pretty_json(said.value())) + "\n");
+  if (answer.ok()) return exit_ok;
+  for (const std::string_view line : split(std::string_view(answer.status().detail()), '\n')) {
+    if (!line.empty()) complain(exit_no, shown(line, 4000));
+  }
+  return exit_no;
 }
 
 std::string holder_of(const std::string& path, const std::function<bool(const std::string& claim)>& is) {

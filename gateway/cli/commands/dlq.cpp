@@ -58,7 +58,7 @@ int show_one(const C& c) { return show(c, "dlq.show", {{"number", text(c.number)
 int change(const C& c, const std::string& command) {
   if (c.number == 0 && !c.all) return complain(exit_usage, "which one? Give its number, or --all");
   if (c.number != 0 && c.all) return complain(exit_usage, "either a number or --all");
-  return show(c, command, {{"number", c.number ? text(c.number) : ""}, {"all", c.all ? "true" : ""}});
+  return show(c, command, {{"number", c.number ? text(c.number) : ""}, {"all", c.all ? "true" : ""}}, true);
 }
 int retry(const C& c) { return change(c, "dlq.retry"); }
 int drop(const C& c) { return change(c, "dlq.drop"); }

@@ -20,7 +20,9 @@ constexpr Option forget_options[] = {
 
 int list(const C& c) { return show(c, "log.ls"); }
 int stat(const C& c) { return show(c, "log.stat"); }
-int forget(const LogForget& c) { return show(c, "log.forget", {{"device", c.device}, {"before", c.before}}); }
+int forget(const LogForget& c) {
+  return show(c, "log.forget", {{"device", c.device}, {"before", c.before}}, true);
+}
 
 }  // namespace
 

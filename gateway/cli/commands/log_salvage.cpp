@@ -39,7 +39,7 @@ int salvage_file(const std::string& path) {
   return complain(exit_ok, text(records, " whole records"));
 }
 
-int run(const C& c) { return c.file.empty() ? show(c, "log.salvage") : salvage_file(c.file); }
+int run(const C& c) { return c.file.empty() ? show(c, "log.salvage", {}, true) : salvage_file(c.file); }
 
 }  // namespace
 

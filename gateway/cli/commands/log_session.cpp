@@ -1,5 +1,6 @@
 #include "cli/commands/log_session.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,12 +21,36 @@ namespace {
 
 constexpr int long_work_seconds = 3600, work_seconds = 30;
 
+// What root has made in a folder of the daemon's user becomes that user's: root's umask may keep others out,
+// and a gateway that cannot open its log does not start. A file of a second name may be anybody's.
+void give_to_owner(const std::string& folder) {
+  struct stat owner {};
+  if (::geteuid() != 0 || ::stat(folder.c_str(), &owner) != 0 || owner.st_uid == 0) return;
+  const auto names = open_folder(folder)->list();
+  if (!names.ok()) return;
+  for (const std::string& name : names.value()) {
+    const Fd file(
+        ::open(text(folder, "/", name).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    struct stat info {};
+    if (!file.valid() || ::fstat(file.get(), &info) != 0) continue;
+    if (!S_ISREG(info.st_mode) || info.st_uid != 0 || info.st_nlink != 1) continue;
+    if (::fchown(file.get(), owner.st_uid, owner.st_gid) != 0)
+      complain(0, text(folder, "/", name, " cannot be given to the folder's owner"));
+  }
+}
+
 }  // namespace
 
 LogSession::LogSession(const Config& config) : config_(config) {}
 
 LogSession::~LogSession() {
-  if (!log_ || !changed_) return;
+  if (log_ && changed_) stop_logs();
+  if (!lock_.valid()) return;
+  for (const std::string& folder : {config_.log.path, config_.gateway.runtime_dir}) give_to_owner(folder);
+  for (const auto& leftover : leftovers_) give_to_owner(leftover->log().folder().path());
+}
+
+void LogSession::stop_logs() {
   std::size_t open = leftovers_.size() + 1;
   const auto stopped = [this, &open] {
     if (--open == 0) loop_.stop();
@@ -67,7 +92,8 @@ Result<std::string> LogSession::say(const std::string& command, const Words& wor
     auto answer = ask_daemon(config_.gateway.runtime_dir + "/control.sock", request_of(command, words),
                              takes_long ? long_work_seconds : work_seconds);
     if (answer.ok() || answer.status().code() != Code::unavailable) return answer;
-    if (Status status = open(); !status.ok()) return status;
+    if (Status status = open(); !status.ok())
+      return Status{status.code(), text(status.detail(), "; ", answer.status().detail())};
   }
   ControlRequest request{{"command", command}};
   request.insert(words.begin(), words.end());
@@ -108,9 +134,9 @@ int with_log(const std::string& path, const std::function<int(LogSession&)>& wor
 
 int fail(const std::string& why) { return complain(exit_no, shown(why, 4000)); }
 
-int show(const AskOptions& options, const std::string& command, const Words& words) {
+int show(const AskOptions& options, const std::string& command, const Words& words, bool takes_long) {
   return with_log(options.config, [&](LogSession& session) {
-    const auto answer = session.ask_text(command, words, true);
+    const auto answer = session.ask_text(command, words, takes_long);
     if (!answer.ok()) return fail(answer.status().detail());
     print((options.json ? answer.value() : pretty_json(answer.value())) + "\n");
     return int{exit_ok};

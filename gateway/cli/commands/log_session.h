@@ -28,6 +28,7 @@ class LogSession {
  private:
   Result<std::string> say(const std::string& command, const Words& words, bool takes_long);
   Status open();
+  void stop_logs();
   std::vector<SqliteLog*> leftovers();
 
   const Config& config_;
@@ -45,8 +46,10 @@ class LogSession {
 int with_log(const std::string& config, const std::function<int(LogSession&)>& work);
 // To stderr, whatever control characters are in it; 1.
 int fail(const std::string& why);
-// Asks and prints the answer; an error goes to stderr.
-int show(const AskOptions& options, const std::string& command, const Words& words = {});
+// Asks and prints the answer; an error goes to stderr. Of a daemon that does not answer it is one after half
+// a minute, or an hour.
+int show(const AskOptions& options, const std::string& command, const Words& words = {},
+         bool takes_long = false);
 
 // Lanes that an uplink of the configuration takes no longer and that the log keeps something of, a line each;
 // `stat` is the answer to log.stat.

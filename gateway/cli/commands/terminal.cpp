@@ -5,7 +5,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include <csignal>
+#include <atomic>
 #include <cstdio>
 #include <string_view>
 
@@ -21,7 +21,7 @@ constexpr Duration key_within = std::chrono::milliseconds(50);
 constexpr std::string_view leave_screen = "\033[?25h\033[?1049l";
 
 termios at_home{}, while_here{};
-volatile std::sig_atomic_t came_back = 0;
+std::atomic<bool> came_back{false};
 
 // Ctrl-Z: whoever is there meanwhile finds the terminal as it was.
 void give_screen_back(int) {
@@ -32,7 +32,7 @@ void give_screen_back(int) {
 
 void take_screen_again(int) {
   ::tcsetattr(STDIN_FILENO, TCSANOW, &while_here);
-  came_back = 1;
+  came_back = true;
 }
 
 void answer_signal(int signal, void (*handler)(int)) {
@@ -52,7 +52,7 @@ Terminal::Terminal() {
   ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &while_here);
   answer_signal(SIGTSTP, give_screen_back);
   answer_signal(SIGCONT, take_screen_again);
-  came_back = 1;
+  came_back = true;
 }
 
 Terminal::~Terminal() {
@@ -72,8 +72,7 @@ std::pair<std::size_t, std::size_t> Terminal::size() {
 
 void Terminal::show(const std::vector<std::string>& lines) {
   std::string out;
-  if (came_back) {
-    came_back = 0;
+  if (came_back.exchange(false)) {
     shown_.clear();
     out += enter_screen;
   }
