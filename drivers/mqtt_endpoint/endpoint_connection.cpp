@@ -331,7 +331,8 @@ bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
   const bool waits_for_room = version_ < 5 || receive_maximum_ < limits_.receive_maximum;
   if (publish.qos > 0 && waits_for_room && waiting() >= receive_maximum_) return false;
   if (publish.qos > 0 && version_ == 5 && used_ >= std::max(receive_maximum_, limits_.receive_maximum)) {
-    fault({mqtt::receive_maximum_exceeded, "more unacknowledged messages than the receive maximum"});
+    fault({mqtt::receive_maximum_exceeded,
+           "more unacknowledged messages than the receive maximum, which its client does not heed"});
     return true;
   }
   if (topic == Topic::denied) {
