@@ -326,10 +326,13 @@ bool EndpointConnection::on_publish(const mqtt::Packet& packet) {
     return true;
   }
   // A 3.1.1 client was told no maximum: it waits for the log, never for a PUBREL of its own that is queued
-  // behind.
-  if (publish.qos > 0 && version_ < 5 && waiting() >= receive_maximum_) return false;
-  if (publish.qos > 0 && version_ == 5 && used_ >= receive_maximum_) {
-    fault({mqtt::receive_maximum_exceeded, "more unacknowledged messages than the receive maximum"});
+  // behind. So does one of MQTT 5 that was told less than usual because room was short: common clients do not
+  // heed it, and sent away they would come back with the same, for as long as that lasts.
+  const bool waits_for_room = version_ < 5 || receive_maximum_ < limits_.receive_maximum;
+  if (publish.qos > 0 && waits_for_room && waiting() >= receive_maximum_) return false;
+  if (publish.qos > 0 && version_ == 5 && used_ >= std::max(receive_maximum_, limits_.receive_maximum)) {
+    fault({mqtt::receive_maximum_exceeded,
+           "more unacknowledged messages than the receive maximum, which its client does not heed"});
     return true;
   }
   if (topic == Topic::denied) {

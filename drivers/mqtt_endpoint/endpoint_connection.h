@@ -10,6 +10,7 @@
 // client's own Maximum Packet Size is said (section 3.1.2.11.4).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -33,6 +34,12 @@ struct EndpointLimits {
   // Answers that wait for the log, beyond which nothing is read: twice what a client may have unacknowledged,
   // which at QoS 2 waits for a PUBREC and a PUBCOMP each.
   std::size_t acks_max() const { return 2 * receive_maximum + 64u; }
+  // What a client is told while there is so much room: a message is reckoned to take a kilobyte.
+  std::uint16_t receive_maximum_for(std::size_t room_bytes) const {
+    constexpr std::size_t at_least = 10;  // but for who is configured to have less
+    return static_cast<std::uint16_t>(
+        std::min<std::size_t>(std::max(room_bytes / 1024, at_least), receive_maximum));
+  }
 };
 
 class EndpointConnection {

@@ -29,8 +29,6 @@ constexpr std::size_t password_max = 1 << 10;
 constexpr int keep_alive_longest = 65535;  // seconds: what MQTT can say, and what saying none comes to
 constexpr std::size_t commits_timed_max = 1024;
 constexpr std::size_t letter_head = 1 << 10;  // what is kept of a message that is too large
-constexpr std::size_t inflight_bytes = 1
-                                       << 10;  // what a message is reckoned to take, for the receive maximum
 
 }  // namespace
 
@@ -747,11 +745,6 @@ std::uint32_t MqttEndpoint::granted_expiry(std::uint32_t wanted_seconds) const {
       wanted_seconds, std::chrono::duration_cast<std::chrono::seconds>(config_.session_expiry_max).count()));
 }
 
-std::uint16_t MqttEndpoint::receive_maximum() const {
-  return static_cast<std::uint16_t>(
-      std::clamp<std::size_t>(intake_.room() / inflight_bytes, 10, config_.receive_maximum));
-}
-
 // Everything about the device is known and good: its session is opened, an older connection of the same
 // client ends.
 void MqttEndpoint::welcome(Link& link) {
@@ -797,7 +790,7 @@ void MqttEndpoint::welcome(Link& link) {
   session->link = &link;
   session->state.expiry_seconds = expiry;
   welcome.session_expiry_seconds = expiry;
-  welcome.receive_maximum = receive_maximum();
+  welcome.receive_maximum = limits_.receive_maximum_for(intake_.room());
   const auto keep_alive_max = static_cast<std::uint16_t>(
       std::chrono::duration_cast<std::chrono::seconds>(config_.keep_alive_max).count());
   welcome.keep_alive_seconds =

@@ -97,7 +97,6 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   // ---- sessions
   void welcome(Link& link);
   void forget(const std::string& key);
-  std::uint16_t receive_maximum() const;
   std::uint32_t granted_expiry(std::uint32_t wanted_seconds) const;
   bool leave(Link& link);
   bool room_for_session(const std::string& client);

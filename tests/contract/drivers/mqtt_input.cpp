@@ -445,8 +445,8 @@ TEST_CASE("mqtt input: a broker that keeps the session for less time than it was
            {600, "for 10.0min of absence only, not for the 24.0h"},
            {86400, ""},
            {UINT32_MAX, ""}}) {
-    CAPTURE(seconds);
     kept_seconds = seconds;
+    CAPTURE(kept_seconds);
     const auto connects = [&] {
       return std::count(input.broker.heard.begin(), input.broker.heard.end(), PacketType::connect);
     };

@@ -238,6 +238,7 @@ TEST_CASE("endpoint: a publisher over its receive maximum is sent away (MQTT 5),
   std::string bytes;
   for (std::uint16_t i = 1; i <= 11; ++i) bytes += publish_packet(5, "a", text(i), 1, i);
   Talk five;
+  five.limits.receive_maximum = five.host.receive_maximum;
   five.say(connect_packet(5));
   CHECK(Talk::reason(five.say(bytes, false)) == mqtt::receive_maximum_exceeded);
   bytes.clear();
@@ -250,6 +251,50 @@ TEST_CASE("endpoint: a publisher over its receive maximum is sent away (MQTT 5),
   old.c.durable(old.ticket);
   old.c.go_on();
   CHECK(old.host.taken.size() == 11);
+}
+
+TEST_CASE(
+    "endpoint: the receive maximum is what there is room for, ten at least, and never above what is configured") {
+  EndpointLimits limits;
+  limits.receive_maximum = 200;
+  CHECK(limits.receive_maximum_for(0) == 10);
+  CHECK(limits.receive_maximum_for(100 << 10) == 100);
+  CHECK(limits.receive_maximum_for(SIZE_MAX) == 200);
+  limits.receive_maximum = 3;
+  CHECK(limits.receive_maximum_for(0) == 3);
+  CHECK(limits.receive_maximum_for(SIZE_MAX) == 3);
+}
+
+// Clients that do not heed what CONNACK says have 20 messages under way: sent away for the 11th, they came
+// back with all of them, were stored up to it and sent away again, without end.
+TEST_CASE("endpoint: who was told less than usual because room was short, and does not heed it, waits") {
+  for (const int qos : {1, 2}) {
+    CAPTURE(qos);
+    Talk talk;
+    talk.limits.receive_maximum = 30;
+    talk.host.receive_maximum = 10;
+    std::string bytes;
+    for (std::uint16_t i = 1; i <= 30; ++i) bytes += publish_packet(5, "a", text(i), qos, i);
+    talk.say(connect_packet(5));
+    talk.say(bytes, false);
+    CHECK(talk.host.taken.size() == 10);
+    CHECK(talk.c.stalled());
+    CHECK(talk.c.at_its_limit());
+    std::string answers;
+    for (int round = 0; round < 3; ++round) {
+      talk.c.durable(talk.ticket);
+      answers += std::exchange(talk.c.output(), {});
+      talk.c.go_on();
+      talk.c.sealed(++talk.ticket);
+    }
+    CHECK(talk.host.taken.size() == 30);
+    CHECK_FALSE(talk.c.ending().ended);
+    CHECK(packets_of(answers).size() == 30);
+    CHECK_FALSE(talk.c.stalled());
+    // What the configuration allows is a limit for everybody; at QoS 1 all of it is free again.
+    const int reason = Talk::reason(talk.say(publish_packet(5, "a", "31", qos, 31), false));
+    CHECK(reason == (qos == 2 ? mqtt::receive_maximum_exceeded : -1));
+  }
 }
 
 TEST_CASE("endpoint: bytes behind a CONNECT that waits for its answer are kept") {
@@ -437,6 +482,7 @@ TEST_CASE(
 
 TEST_CASE("endpoint: what a session holds from before is no part of the new connection's quota") {
   Talk talk;
+  talk.limits.receive_maximum = talk.host.receive_maximum;
   for (std::uint16_t id = 101; id <= 200; ++id) talk.host.session.hold(id);
   talk.host.session_present = true;
   talk.say(connect_packet(5, "c1", false, 3600));
