@@ -258,7 +258,7 @@ TEST_CASE("descriptors: what a gateway needs itself grows with what it has, and 
   add(config.uplinks, built_kinds().uplinks, "kafka", 1);
   add(config.uplinks, built_kinds().uplinks, "https", 2);
   const std::size_t of_one_connection = own_descriptors(config);
-  static_cast<HttpsUplinkConfig*>(config.uplinks.back().values.get())->window = 8;
+  static_cast<HttpsUplinkConfig*>(config.uplinks.back().values.get())->batches_in_flight = 8;
   CHECK(own_descriptors(config) >= of_one_connection + 7);
   CHECK(own_descriptors(config) > bare + 100);
   CHECK(device_descriptors(config) == 8000);
