@@ -58,7 +58,10 @@ bool JsonWalk::end_message() {
     pass_message();
     return fault_.ok();
   }
-  if (message_named_ && is_only_named()) return true;
+  if (message_named_ && is_only_named()) {
+    note_header();
+    return true;
+  }
   if (!plan_.every_scalar) make_readings(false);
   if (!fault_.ok()) return false;
   const bool known = unread_.refusals + unread_.no_value > message_known_;
@@ -201,6 +204,7 @@ bool JsonWalk::end_odd_document() {
   }
   if (!waiting_.empty()) finish_waiting();
   if (!plan_.each.empty()) end_elements();
+  if (!headers_.empty()) end_headers();
   return false;
 }
 

@@ -163,8 +163,10 @@ void JsonWalk::begin_document() {
   if (plan_.deferred || plan_.root_metrics) forget(JsonPlan::Scope::root);
   document_mark_ = unread_.mark();
   document_from_ = out_.size();
+  document_left_ = unread_.left.size();
   astray_.clear();
-  elements_came_ = elements_none_ = false;
+  headers_.clear();
+  elements_came_ = elements_none_ = header_in_list_ = false;
 }
 
 std::string JsonWalk::element_name() const {
