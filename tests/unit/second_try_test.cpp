@@ -52,10 +52,12 @@ TEST_CASE("each, a second try: a message that a path names is in it, where it se
           Readings{"w=1", "w=2"});
     CHECK(mended(keys + "metrics = { w = 'v' }", keys + "metrics = { w = 'w' }", R"([{"id":"x","w":1}])") ==
           Readings{"w=1"});
+    CHECK(mended(keys + "metrics = { w = 'v' }", keys + "metrics = { w = 'w' }",
+                 R"([{"id":"x","w":1},{"v":2},{"w":3}])") == Readings{"w=1", "w=3"});
     // A header stays one, and what entered beside it is not given twice.
     CHECK_FALSE(by(keys + "metrics = { w = 'w' }", R"([{"id":"x"},{"w":2}])").unread.any());
     CHECK(mended(keys + "metrics = { w = { path = 'w', type = 'number' } }", keys + "metrics = { w = 'w' }",
-                 R"([{"id":"x"},{"w":2},{"w":"n"}])") == Readings{"w='n'"});
+                 R"([{"id":"x"},{"w":2},{"w":"x"}])") == Readings{"w='x'"});
   }
   // A member that a path names is no element where it has nothing that is wanted; a document of nothing else
   // says nothing.
