@@ -172,6 +172,8 @@ class JsonWalk final : public LenientHandler {
   bool in_message_ = false, cut_ = false;
   bool message_named_ = false;                 // another path names its place
   bool nothing_there_ = false;                 // what was to hold its values is null or empty
+  bool others_there_ = false;                  // what was to hold some of them has something else
+  std::uint32_t said_ = 0;                     // behind the last value that says something
   Unread::Mark message_mark_, document_mark_;  // where there are conditions
   std::size_t document_from_ = 0, document_left_ = 0;
   std::vector<const PlanMetric*> came_;  // in this document, where its root decides
