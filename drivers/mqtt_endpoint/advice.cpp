@@ -17,8 +17,9 @@ std::string advice_on(std::string_view why, const EndpointConfig& config) {
   if (is("access list")) return "look at clients of [[inputs.mqtt_endpoint.acl]], or at the device's name";
   if (is("may not publish"))
     return "look at publish of [[inputs.mqtt_endpoint.acl]], or at the device's topic";
-  if (is("connections already"))
-    return "raise connections_max, or LimitNOFILE= of the service; or end who holds the others";
+  if (is("descriptors are short"))
+    return "raise LimitNOFILE= of the service: millrace check says to what; or lower connections_max";
+  if (is("connections already")) return "raise connections_max; or end who holds the others";
   if (is("wait to be checked"))
     return "nothing: it comes again when there is room; look at who else tries from there";
   if (is("in time") || is("for the sake of others"))

@@ -276,9 +276,10 @@ void MqttEndpoint::on_accepted(std::unique_ptr<Stream> stream) {
     const std::string source = source_of(stream->peer_address()), busiest = lobby_.busiest();
     const bool room = lobby_.make_room(source);
     complain(room ? busiest : source,
-             text("closed: there are ", share_->allowed(), " connections already",
-                  share_->allowed() < share_->wanted() ? " (what the file descriptors allow: LimitNOFILE)"
-                                                       : " (connections_max)"));
+             share_->lacking() > 0
+                 ? text("closed: file descriptors are short, for ", share_->allowed(), " connections of ",
+                        share_->wanted(), ": raise LimitNOFILE= of the service by ", share_->lacking())
+                 : text("closed: there are ", share_->allowed(), " connections already (connections_max)"));
     if (!room) return;  // closes it
   }
   lobby_.enter(std::move(stream));

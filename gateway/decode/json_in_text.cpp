@@ -73,7 +73,7 @@ bool JsonWalk::text_of_json(std::string_view value) {
   Passage passage(*this, kept_);
   const Status status = read_json(bytes_of(value), passage);
   in_a_text_ = false;
-  place_ = behind;
+  place_ = said_ = behind;
   return status.ok();
 }
 

@@ -58,7 +58,10 @@ bool JsonWalk::end_message() {
     pass_message();
     return fault_.ok();
   }
-  if (message_named_ && is_only_named()) return true;
+  if (message_named_ && is_only_named()) {
+    note_header();
+    return true;
+  }
   if (!plan_.every_scalar) make_readings(false);
   if (!fault_.ok()) return false;
   const bool known = unread_.refusals + unread_.no_value > message_known_;
@@ -102,11 +105,11 @@ bool JsonWalk::is_only_named() const {
   return true;
 }
 
-// Whether a message without the wanted values says so itself: it is empty, what was to hold them is, or its
-// quality is bad.
+// Whether a message without the wanted values says so itself: it is empty, what was to hold them is, all of
+// it that is there, or its quality is bad.
 bool JsonWalk::has_no_value() const {
   const bool empty = place_ == message_place_ && (!also_ || also_->empty());
-  if (empty || nothing_there_) return true;
+  if (empty || (nothing_there_ && !others_there_)) return true;
   const bool own = plan_.has_quality && plan_.scopes[JsonPlan::slot_quality] == JsonPlan::Scope::message;
   Quality quality = Quality::good;
   return own && read_quality(slots_[JsonPlan::slot_quality], plan_.quality_format, quality) &&
@@ -201,6 +204,7 @@ bool JsonWalk::end_odd_document() {
   }
   if (!waiting_.empty()) finish_waiting();
   if (!plan_.each.empty()) end_elements();
+  if (!headers_.empty()) end_headers();
   return false;
 }
 

@@ -141,6 +141,29 @@ void JsonWalk::end_elements() {
   refuse_whole({document_place_, place_}, "", why, also_ == &in_texts_ ? also_ : nullptr);
 }
 
+// Where the root has metrics one of them may lie in it, and has entered.
+void JsonWalk::note_header() {
+  if (plan_.root_metrics) return;
+  header_in_list_ = header_in_list_ || levels_[depth_ - 1].array;
+  if (message_place_ < place_) headers_.push_back({message_place_, place_});
+  if (also_) headers_.insert(headers_.end(), also_->begin(), also_->end());
+}
+
+// What seems to be a header may be a message whose path is wrong: a second try that others of the document
+// get looks at it, too. Of a list that has nothing else it is told.
+void JsonWalk::end_headers() {
+  const bool nothing = out_.size() == document_from_ && unread_.no_value == document_mark_.no_value &&
+                       unread_.left.size() == document_left_;
+  if (cut_ || unread_.refusals > document_mark_.refusals) {
+    for (const ValueRun& run : headers_) {
+      unread_.missing.push_back(run);
+      refuse_beside(run, nullptr);
+    }
+  } else if (nothing && header_in_list_ && only_.empty()) {
+    for (const ValueRun& run : headers_) refuse_whole(run, "", "none of the wanted values is in it", nullptr);
+  }
+}
+
 // Of a message whether its time and quality were there.
 void JsonWalk::note_awaited(std::span<const Scalar> own) {
   plan_.awaits = false;

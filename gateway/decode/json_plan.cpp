@@ -98,9 +98,10 @@ class Compiler {
   void note_wanted(PlanNode& at) {
     for (const auto& child : at.children) {
       note_wanted(*child);
-      at.holds_wanted =
-          at.holds_wanted || child->holds_wanted ||
+      const bool wanted =
           std::ranges::any_of(child->slots, [this](int slot) { return slot >= plan_->slot_first_metric; });
+      at.holds_values = at.holds_values || wanted;
+      at.holds_wanted = at.holds_wanted || wanted || child->holds_wanted;
     }
   }
 

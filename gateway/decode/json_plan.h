@@ -28,6 +28,7 @@ struct PlanNode {
   bool beside = false;        // it is time, quality, a name or a metric's: no reading named by its path
   bool asked = false;         // a condition asks for it: that it is an object or a list says that it is there
   bool holds_wanted = false;  // values of metrics lie in it
+  bool holds_values = false;  // as its own members or elements
   // A path names this very place, and `each` comes by here as well; what that path expects of it, in bits. An
   // object or a list is walked all the same; a bare value that is expected is what that path makes of it, and
   // no message.

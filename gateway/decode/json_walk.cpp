@@ -112,6 +112,7 @@ bool JsonWalk::leave() {
     const bool empty = level.array ? level.index == 0 : !level.key, values = place_ != level.place_from;
     if (level.node->leads) look_for_elements(level, empty || !values);
     if (level.node->holds_wanted && !level.message && empty && !values) nothing_there_ = true;
+    if (level.node->holds_values && !level.message && said_ > level.place_from) others_there_ = true;
     if (!level.node->slots.empty() && empty) put_nothing(*level.node);
     else if (!level.node->slots.empty() && values) put_inside(*level.node, {level.place_from, place_});
   }
@@ -144,7 +145,7 @@ void JsonWalk::begin_message() {
   names_seen_ = 0;
   names_.reset();
   in_message_ = true;
-  nothing_there_ = false;
+  nothing_there_ = others_there_ = false;
   ++element_;
   path_.clear();
   if (!plan_.plain_message || !left_.empty()) return begin_odd_message();
@@ -163,8 +164,10 @@ void JsonWalk::begin_document() {
   if (plan_.deferred || plan_.root_metrics) forget(JsonPlan::Scope::root);
   document_mark_ = unread_.mark();
   document_from_ = out_.size();
+  document_left_ = unread_.left.size();
   astray_.clear();
-  elements_came_ = elements_none_ = false;
+  headers_.clear();
+  elements_came_ = elements_none_ = header_in_list_ = false;
 }
 
 std::string JsonWalk::element_name() const {
@@ -187,6 +190,7 @@ void JsonWalk::put(const PlanNode& node, const Scalar& scalar) {
 
 bool JsonWalk::scalar(Scalar::Kind kind, bool flag, std::string_view value) {
   const Scalar found{kind, flag, place_++, value};
+  if (kind != Scalar::no_value && !(kind == Scalar::string && value.empty())) said_ = place_;
   const PlanNode* node = next_node();
   if (node) {
     const bool expected = (node->expects & PlanNode::bare) != 0;

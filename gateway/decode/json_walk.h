@@ -115,6 +115,8 @@ class JsonWalk final : public LenientHandler {
   bool end_message();
   bool holds(const std::vector<PlanCondition>& conditions);
   bool is_only_named() const;
+  void note_header();
+  void end_headers();
   bool has_no_value() const;
   void pass_message();
   bool pass_document();
@@ -170,8 +172,10 @@ class JsonWalk final : public LenientHandler {
   bool in_message_ = false, cut_ = false;
   bool message_named_ = false;                 // another path names its place
   bool nothing_there_ = false;                 // what was to hold its values is null or empty
+  bool others_there_ = false;                  // what was to hold some of them has something else
+  std::uint32_t said_ = 0;                     // behind the last value that says something
   Unread::Mark message_mark_, document_mark_;  // where there are conditions
-  std::size_t document_from_ = 0;
+  std::size_t document_from_ = 0, document_left_ = 0;
   std::vector<const PlanMetric*> came_;  // in this document, where its root decides
   ValueRuns* also_ = nullptr;
   ValueRuns in_texts_;  // what `also_` is for payloads with texts that were opened
@@ -183,6 +187,10 @@ class JsonWalk final : public LenientHandler {
   ValueRuns astray_;
   const char* astray_why_ = nullptr;
   bool elements_came_ = false, elements_none_ = false;
+  // Messages of the document that another path names, and nothing else was wanted of; whether one is of a
+  // list.
+  ValueRuns headers_;
+  bool header_in_list_ = false;
 
   Level levels_[depth_max];
   std::size_t depth_ = 0;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <list>
 #include <memory>
 
@@ -20,6 +21,8 @@ class ConnectionShares {
     // either.
     std::size_t allowed() const;
     std::size_t wanted() const { return *wanted_; }
+    // Descriptors that are missing until everybody may have what he wants.
+    std::size_t lacking() const;
 
    private:
     friend class ConnectionShares;
@@ -34,6 +37,8 @@ class ConnectionShares {
   std::unique_ptr<Share> join(std::size_t wanted) { return std::unique_ptr<Share>(new Share(*this, wanted)); }
 
  private:
+  std::uint64_t all_wanted() const;
+
   std::size_t total_;
   std::list<std::size_t> wanted_;
 };

@@ -708,7 +708,8 @@ Fault parse_connack(const Packet& packet, std::uint8_t version, Connack& out) {
   const std::uint8_t flags = reader.byte();
   out.session_present = flags & 1;
   out.reason = reader.byte();
-  if (!reader.ok() || (flags & 0xFE)) return malformed("CONNACK");
+  if (!reader.ok()) return malformed("CONNACK is cut off");
+  if (flags & 0xFE) return malformed("reserved flags");
   if (version == 5 && !reader.at_end()) {
     const Fault fault =
         read_properties(reader, connack_properties,

@@ -135,8 +135,8 @@ void PublishClient::on_connack(const Packet& packet) {
   // Without properties it is one of 3.1.1 (section 3.2.2 of both), unless it says what only MQTT 5 can.
   const int bare = packet.body.size() == 2 ? static_cast<int>(packet.body[1]) : unspecified_error;
   if (options_.version == 5 && bare < unspecified_error) return fail(speaks_3_1_1_only(bare));
-  if (!parse_connack(packet, options_.version, broker_).ok())
-    return fail({false, 0, "the broker's CONNACK is malformed"});
+  if (const Fault fault = parse_connack(packet, options_.version, broker_); !fault.ok())
+    return fail({false, 0, text("the broker's CONNACK is malformed: ", fault.why)});
   if (broker_.reason != success) return fail(refused_connect(broker_.reason, options_.version));
   if (broker_.session_present)
     return fail({false, 0, "the broker has a session where a clean start was asked for"});  // [MQTT-3.2.2-4]

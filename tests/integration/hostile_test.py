@@ -673,6 +673,7 @@ class FewDescriptors(Site):
             if s:
                 held.append(s)
         wait_for(lambda: self.metric("millrace_endpoint_over_limit_total") > 0, "some are too many")
+        self.assertRegex(gateway.text(), r"closed: file descriptors are short, for \d+ connections of 4000: raise LimitNOFILE= of the service by \d+")
         self.assertEqual(self.metric("millrace_connections_turned_away"), 0)  # never for want of a descriptor
         for n in range(1, 30):
             honest.sendall(publish(id=n))

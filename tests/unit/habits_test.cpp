@@ -330,6 +330,16 @@ TEST_CASE("no value: what was to hold it is null or empty, or its quality is bad
   CHECK(by("metrics = { v = 'data.v' }", R"({"data":{"w":5}})").unread.any());
   CHECK(by("metrics = { v = 'data.v' }", R"({"tags":{},"data":{"w":5}})").unread.any());
   CHECK(by("metrics = { v = 'data.v' }", R"({"data":"offline"})").unread.any());
+  // Of two that were to hold them one is null: what the other has instead is told.
+  const char* holders = "metrics = { lat = 'gps.lat', v = 'data.v', w = 'data.x.w' }";
+  CHECK(by(holders, R"({"gps":null,"data":{"vv":5}})").unread.any());
+  CHECK(by(holders, R"({"data":{"vv":5},"gps":{}})").unread.any());
+  for (const char* none :
+       {R"({"n":5,"gps":null,"data":{}})", R"({"n":5,"gps":{},"data":{"x":null,"y":""}})"}) {
+    CAPTURE(none);
+    CHECK_FALSE(by(holders, none).unread.any());
+    CHECK(by(holders, none).unread.no_value == 1);
+  }
   CHECK(by(opc, R"([{"n":"b","S":{"Code":0},"V":{"W":5}}])").unread.any());
   CHECK(by(opc, R"([{"n":"b","S":{"Code":1073741824},"V":{"W":5}}])").unread.any());
 }

@@ -42,6 +42,32 @@ TEST_CASE("csv, a second try: places do not depend on who names the columns, or 
                "ts,v\n1764590400,1\r\n\r\n01/12/2025,2\n") == Readings{"v=2"});
 }
 
+TEST_CASE("each, a second try: a message that a path names is in it, where it seemed to be a header") {
+  const char* two = R"([{"id":"x","w":1},{"id":"y","w":2}])";
+  const std::string by_name = "each = '[]'\ndevice = '{$[0].id}'\n",
+                    by_sign = "each = '[]'\nwhen = '$[0].id'\n";
+  for (const std::string& keys : {by_name, by_sign}) {
+    CAPTURE(keys);
+    CHECK(mended(keys + "metrics = { w = 'v' }", keys + "metrics = { w = 'w' }", two) ==
+          Readings{"w=1", "w=2"});
+    CHECK(mended(keys + "metrics = { w = 'v' }", keys + "metrics = { w = 'w' }", R"([{"id":"x","w":1}])") ==
+          Readings{"w=1"});
+    CHECK(mended(keys + "metrics = { w = 'v' }", keys + "metrics = { w = 'w' }",
+                 R"([{"id":"x","w":1},{"v":2},{"w":3}])") == Readings{"w=1", "w=3"});
+    // A header stays one, and what entered beside it is not given twice.
+    CHECK_FALSE(by(keys + "metrics = { w = 'w' }", R"([{"id":"x"},{"w":2}])").unread.any());
+    CHECK(mended(keys + "metrics = { w = { path = 'w', type = 'number' } }", keys + "metrics = { w = 'w' }",
+                 R"([{"id":"x"},{"w":2},{"w":"x"}])") == Readings{"w='x'"});
+  }
+  // A member that a path names is no element where it has nothing that is wanted; a document of nothing else
+  // says nothing.
+  CHECK_FALSE(by("each = '*'\ndevice = '{$.sys.id}'\nmetrics = { v = 'v' }", R"({"sys":{"id":"x","up":7}})")
+                  .unread.any());
+  const Decoded left = by("each = '[]'\nwhen = \"$[0].id and t == 'x'\"\nmetrics = { w = 'w' }",
+                          R"([{"id":"x","t":"x"},{"t":"y","w":1}])");
+  CHECK_FALSE(left.unread.any());
+}
+
 TEST_CASE("csv: blank lines are lines, and each is counted") {
   const std::string logger = "format = 'csv'\nskip_lines = 2\ntime = 'ts'\nseparator = ';'";
   CHECK(by(logger, "Logger A\n\nts;t;h\n2026-01-01T00:00:00Z;21.5;45\n").readings() ==

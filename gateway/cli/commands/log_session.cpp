@@ -1,5 +1,6 @@
 #include "cli/commands/log_session.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,20 +23,22 @@ namespace {
 constexpr int long_work_seconds = 3600, work_seconds = 30;
 
 // What root has made in a folder of the daemon's user becomes that user's: root's umask may keep others out,
-// and a gateway that cannot open its log does not start. A file of a second name may be anybody's.
-void give_to_owner(const std::string& folder) {
+// and a gateway that cannot open its log does not start. A file of a second name may be anybody's, and so may
+// what a name leads to a moment later, once its owner has put a link in the folder's place: of the folder
+// that was looked at nothing but what lies in it is given away.
+void give_to_owner(const std::string& path) {
+  if (::geteuid() != 0) return;
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(path.c_str()), ::closedir);
   struct stat owner {};
-  if (::geteuid() != 0 || ::stat(folder.c_str(), &owner) != 0 || owner.st_uid == 0) return;
-  const auto names = open_folder(folder)->list();
-  if (!names.ok()) return;
-  for (const std::string& name : names.value()) {
-    const Fd file(
-        ::open(text(folder, "/", name).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!folder || ::fstat(::dirfd(folder.get()), &owner) != 0 || owner.st_uid == 0) return;
+  while (const dirent* entry = ::readdir(folder.get())) {
+    const Fd file(::openat(::dirfd(folder.get()), entry->d_name,
+                           O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
     struct stat info {};
     if (!file.valid() || ::fstat(file.get(), &info) != 0) continue;
     if (!S_ISREG(info.st_mode) || info.st_uid != 0 || info.st_nlink != 1) continue;
     if (::fchown(file.get(), owner.st_uid, owner.st_gid) != 0)
-      complain(0, text(folder, "/", name, " cannot be given to the folder's owner"));
+      complain(0, text(path, "/", entry->d_name, " cannot be given to the folder's owner"));
   }
 }
 

@@ -1,4 +1,4 @@
-// millrace top: how the gateway is, live, on a terminal as small as 80 by 24.
+// millrace top: how the gateway is, live, on a terminal of any size; all of it has room from 80 by 24 on.
 #include <unistd.h>
 
 #include <algorithm>

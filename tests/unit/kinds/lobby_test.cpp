@@ -229,14 +229,19 @@ TEST_CASE("descriptors: each endpoint gets its part of what is left, and all of 
   auto two = shares.join(500);
   CHECK(one->allowed() == 800);
   CHECK(two->allowed() == 100);
+  CHECK(one->lacking() == 3600);  // of both
+  CHECK(two->lacking() == 3600);
   shares.set_total(10'000);
+  CHECK(one->lacking() == 0);
   CHECK(one->allowed() == 4000);
   CHECK(two->allowed() == 500);
   shares.set_total(400);
   two.reset();
   CHECK(one->allowed() == 400);
+  CHECK(one->lacking() == 3600);
   shares.set_total(0);
   CHECK(one->allowed() == 0);
+  CHECK(one->lacking() == 4000);
 }
 
 TEST_CASE("descriptors: what a gateway needs itself grows with what it has, and is never given to devices") {
