@@ -602,7 +602,7 @@ class FarStub(north.HttpStub):
 
 class Connections(North):
     """Several requests on their way at a time, each on a connection of its own."""
-    COUNT = 10_000
+    COUNT, MANY = 30_000, ("--connections", 50, "--window", 4)  # small rows: a dozen requests
 
     def far(self, connections, **how):
         stub = FarStub(**how)
@@ -617,7 +617,7 @@ class Connections(North):
         for connections in (1, 4):
             with self.subTest(connections=connections):
                 stub = self.far(connections)
-                self.publish(self.COUNT)
+                self.publish(self.COUNT, *self.MANY)
                 stub.open.set()
                 self.drained()
                 self.assertEqual(stub.most, connections)
@@ -632,9 +632,9 @@ class Connections(North):
     def test_a_row_that_is_refused_beside_others(self):
         stub = self.far(4)
         stub.refused = b'"odd"'
-        self.publish(self.COUNT // 2)
+        self.publish(self.COUNT // 2, *self.MANY)
         self.say("d", "odd", 1)
-        self.publish(self.COUNT // 2, "--prefix", "after")
+        self.publish(self.COUNT // 2, *self.MANY, "--prefix", "after")
         stub.open.set()
         self.drained()
         self.assertGreaterEqual(stub.most, 3)
@@ -646,7 +646,7 @@ class Connections(North):
     def test_one_that_is_cut_in_the_middle_of_an_answer(self):
         stub = self.far(4)
         stub.halve = True
-        self.publish(self.COUNT)
+        self.publish(self.COUNT, *self.MANY)
         stub.open.set()
         self.drained()
         numbers = stub.numbers()
