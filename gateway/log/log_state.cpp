@@ -123,7 +123,7 @@ void LogState::spill(GroupWrite& group, std::uint64_t table_bytes, bool anew) {
     if (all) {
       for (auto at = table_.lower_bound(user_key("")); at != table_.end() && is_user_key(at->first); ++at)
         entries.emplace_back(at->first, at->second);
-      retired_.insert(retired_.end(), files_.begin(), files_.end());
+      retiring_.insert(retiring_.end(), files_.begin(), files_.end());
       files_.clear();
     }
     for (const auto& [key, cost] : overlay_) {
@@ -185,6 +185,8 @@ void LogState::count_entries(GroupWrite& group) const {
 void LogState::on_committed(GroupWrite& group) {
   if (group.fresh_head) written_ = std::move(group.state);
   else apply_changes(group, written_);
+  retired_.insert(retired_.end(), retiring_.begin(), retiring_.end());
+  retiring_.clear();
 }
 
 StateTable LogState::written_with(const GroupWrite& group) const {
@@ -195,7 +197,9 @@ StateTable LogState::written_with(const GroupWrite& group) const {
 
 // ---- side files
 
-std::uint64_t LogState::file_bytes() const { return bytes_of_files(files_) + bytes_of_files(retired_); }
+std::uint64_t LogState::file_bytes() const {
+  return bytes_of_files(files_) + bytes_of_files(retired_) + bytes_of_files(retiring_);
+}
 
 bool LogState::wasteful(std::uint64_t table_bytes) const {
   const std::uint64_t files = bytes_of_files(files_);

@@ -104,8 +104,9 @@ class LogState {
   std::uint64_t overlay_bytes_ = 0;
   std::vector<StateFile> files_;
   std::uint32_t highest_file_ = 0;
-  // Files that the head before this one may still name: kept until there is another head.
-  std::vector<StateFile> retired_;
+  // Files that the head before this one may still name: kept until there is another head. And those that this
+  // one names until the group that is on its way is committed.
+  std::vector<StateFile> retired_, retiring_;
 };
 
 }  // namespace millrace

@@ -66,6 +66,7 @@ class Mending {
   void forget_next(const std::shared_ptr<Forgetting>& work);
   void forget_in(std::uint32_t id, const std::shared_ptr<Forgetting>& work);
   void tell_waiting(std::uint32_t id, const Status& status);
+  void lose_letters(const std::vector<Range>& where, std::uint64_t records, const char* reason);
   void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now,
                          const std::vector<Row>& rows, How how, const char* reason);
   void rest();

@@ -19,6 +19,7 @@ class StruckLetters {
   bool has(Sequence number) const;
   bool has_all(Range range) const;
   std::uint64_t count_in(Range range) const;
+  const std::vector<Range>& ranges() const { return ranges_; }
   // Whether it joins another range, or there may be one more.
   bool has_room_for(Range range) const;
   // `oldest`: of any dead letter there is; what lies before it need not be remembered.

@@ -41,10 +41,14 @@ bool DeadLetters::has_room_for(const Arrival& arrival, const std::string& reason
   return true;
 }
 
-void DeadLetters::bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set) {
-  if (!has_room_for(arrival, reason)) return drop(set);
+bool DeadLetters::bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set) {
+  if (!has_room_for(arrival, reason)) {
+    drop(set);
+    return false;
+  }
   put(arrival, reason, std::move(missing), options_.boot_id, set);
   if (dropped_ > 0) tell_dropped(set);
+  return true;
 }
 
 // Who sent it takes it for accepted: how many there were is known after a kill, too.

@@ -73,7 +73,9 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   const auto bury_it = [&](const std::string& reason) {
     taken_.add();
     undecodable_.add();
-    letters_.bury(arrival, reason, std::move(unread_.missing), set);
+    return letters_.bury(arrival, reason, std::move(unread_.missing), set)
+               ? "kept in the dead lane"
+               : "not kept: the dead lane is full";
   };
   unread_.clear();
   input.payloads->add();
@@ -81,16 +83,18 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   const bool own_date = !arrival.clock_trusted && is_dated_otherwise(arrival, set);
   arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
-    LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel),
-              " was in work when the process died, twice; it goes to the dead lane");
     input.undecodable->add();
-    return bury_it("crashed");
+    const char* const kept = bury_it("crashed");
+    LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel),
+              " was in work when the process died, twice; ", kept);
+    return;
   }
   if (arrival.whole_bytes >
       0) {  // half a payload must not become a reading: "12" of "123456" is a number too
     input.undecodable->add();
-    return bury_it(text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ",
-                        arrival.bytes.size(), " are kept"));
+    bury_it(text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ",
+                 arrival.bytes.size(), " are kept"));
+    return;
   }
   if (decoder->retained_once && arrival.retained) {
     const bool known = input.retained.seen(arrival);
@@ -112,14 +116,12 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   }
   if (!status.ok() || unread_.any()) {
     const std::string reason = status.ok() ? unread_.reason() : status.detail();
-    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ",
-             shown(reason, DeadLetters::reason_max),
-             status.ok()
-                 ? text("; what else is in it (", decoded_.size(), ") has entered; kept in the dead lane")
-                 : "; kept in the dead lane");
     if (!status.ok()) unread_.missing.clear();  // none of it entered
     input.undecodable->add();
-    bury_it(reason);
+    const char* const kept = bury_it(reason);
+    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ",
+             shown(reason, DeadLetters::reason_max),
+             status.ok() ? text("; what else is in it (", decoded_.size(), ") has entered; ") : "; ", kept);
     if (!status.ok()) return;
   } else if (decoded_.empty()) {
     taken_.add();

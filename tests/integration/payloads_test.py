@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """Payloads as devices really send them, through a broker, the daemon and a far side: what of them arrives, and what is told of the rest."""
 import json
+import random
 import signal
+import string
 import subprocess
 import sys
 import unittest
@@ -81,10 +83,10 @@ message Telemetry {
 
 
 class Payloads(Site):
-    def start(self, **values):
+    def start(self, config=CONFIG, **values):
         self.devices, self.central = self.broker(), self.broker()
         self.values = {"devices": self.devices.port, "central": self.central.port, "type": "integer", "more": "", "csv": "", **values}
-        self.daemon = self.gateway(self.configure(CONFIG, **self.values))
+        self.daemon = self.gateway(self.configure(config, **self.values))
         wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides are up")
 
     def send(self, topic, *payloads):
@@ -145,6 +147,23 @@ class Payloads(Site):
         self.assertEqual(json.loads(self.command("dlq", "retry", "--all", "--json").stdout)["still_dead"], 1)
         self.assertEqual(len(self.readings()), 4)
         wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 0, "all of it is at the far side")
+
+    def test_a_payload_that_finds_no_room_in_the_dead_lane_is_said_to_be_kept_nowhere(self):
+        self.start(CONFIG.replace("[log]", '[log]\nmax_size = "1MiB"'))
+        self.central.stop()  # a segment whose letters are more than their share goes once its readings are delivered
+        dice = random.Random(3)
+        sent = 0
+        while sent < 10 and self.metric("millrace_dead_full_total") == 0:  # ten lines are said in ten seconds
+            self.send("list/d2", '{"r":[{"t":1700000000,"v":7}]}')
+            wait_for(lambda: len(self.readings()) == sent + 1, "a reading beside it")
+            commits = self.metric("millrace_log_commits_total")
+            self.send("list/d1", '{"r":x' + "".join(dice.choices(string.ascii_letters + string.digits, k=30_000)))
+            sent += 1
+            wait_for(lambda: self.metric("millrace_undecodable_total") == sent and self.metric("millrace_log_commits_total") > commits, "it is committed")
+        self.assertEqual(self.metric("millrace_dead_full_total"), 1)
+        wait_for(lambda: "; not kept: the dead lane is full" in self.daemon.text(), "it is told")
+        self.assertEqual(self.daemon.text().count("; kept in the dead lane"), sent - 1)
+        self.assertEqual(self.metric("millrace_dead_letters_total"), sent - 1)
 
     def test_a_retry_of_lines_gives_what_is_missing_whoever_names_the_columns_now(self):
         metrics = 'metrics = { a = "a", b = { path = "b", type = "number", max = %d } }'

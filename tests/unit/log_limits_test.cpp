@@ -324,6 +324,43 @@ TEST_CASE("log: a segment that stays for its letters, and was made anew, is look
   CHECK(site.log->segments().front().id > segments.front().id);
 }
 
+TEST_CASE(
+    "log: letters that go with a missing or damaged segment are told, but for those that were dealt with") {
+  for (const bool missing : {true, false}) {
+    INFO("missing ", missing);
+    Site site(64 << 20);
+    for (int i = 0; i < 40; ++i) site.letter(text("d-", i), 60'000);
+    site.log->seal([](const Status&) {});
+    site.loop->run_for(2s);
+    site.strike({1, 4});
+    REQUIRE(site.all(Lane::dead).size() == 40);  // those that were struck are there as long as their segment
+    const std::string name = segment_name(site.log->segments().front().id);
+    site.log.reset();
+    if (missing) {
+      for (const char* suffix : {"", "-wal", "-shm"}) site.disk.files.erase(name + suffix);
+    } else {
+      auto db = Database::open("/sim/" + name, Database::Mode::write, site.disk.vfs());
+      REQUIRE(db.ok());
+      REQUIRE(db.value().execute("UPDATE rows SET crc=crc+1 WHERE first>=3 AND first<=9").ok());
+      REQUIRE(db.value().checkpoint(true).ok());
+    }
+    site.open();
+    site.loop->run_for(5s);
+    CHECK(site.all(Lane::dead).size() == (missing ? 0 : 33));
+    site.loop->run_for(10s);
+    const std::uint64_t lost = missing ? 36 : 5;
+    const char* reason = missing ? "missing file" : "damaged file";
+    for (const bool again : {false, true}) {  // once
+      if (again) site.open();
+      site.loop->run_for(5s);
+      std::map<std::string, std::uint64_t> losses;
+      (void)site.all(Lane::alarm, &losses);
+      CHECK(losses == std::map<std::string, std::uint64_t>{{reason, lost}});
+      if (!again) CHECK(site.log->stats().lost_records == lost);
+    }
+  }
+}
+
 TEST_CASE("log: full while a device is taken out of it, it takes nothing, and says when it does again") {
   // More comes all the while; from one step on until the answer is there the disk is full, so that the
   // rebuilt segment finds no place.

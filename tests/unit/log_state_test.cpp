@@ -169,6 +169,40 @@ TEST_CASE("state: files that no head names any longer go with the head after it"
   site.check_states();
 }
 
+TEST_CASE("state: a full log removes no file before the head that does not name it any more is written") {
+  Site site(1 << 20);
+  site.options.when_full = WhenFull::block;
+  site.open();
+  const auto put_all = [&site](int from, int to) {
+    WriteSet set;
+    for (int i = from; i < to; ++i) {
+      std::string value(1000, 'x');
+      for (char& c : value) c = static_cast<char>(site.rng.next());
+      set.states.push_back({text("windows/", i), to_bytes(value)});
+      site.states[text("windows/", i)] = value;
+    }
+    set.urgent = true;
+    return set;
+  };
+  site.log->commit(put_all(0, 100), {});
+  site.loop->run_for(100ms);
+  for (int i = 0; i < 300 && site.log->accepting(); ++i) site.raw(500);
+  REQUIRE_FALSE(site.log->accepting());
+  // Half of it is told anew; who put it puts more as soon as it is committed, and the files are written anew
+  // with that. The process ends before they are.
+  bool committed = false;
+  site.log->commit(put_all(0, 50), [&](const Status& status) {
+    committed = status.ok();
+    const auto before = site.states;
+    site.log->commit(put_all(99, 100), {});
+    site.states = before;
+  });
+  REQUIRE(site.loop->run_until([&] { return committed; }, 10s));
+  site.open();
+  CHECK(site.log->stats().damaged_states == 0);
+  site.check_states();
+}
+
 TEST_CASE("state: large state decides about no segment, evicts nothing, and costs flash for what changes") {
   Site site(16 << 20);
   for (int i = 0; i < 30; ++i) site.raw(60);
