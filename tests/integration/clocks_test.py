@@ -185,6 +185,7 @@ class Clocks(Site):
         """Publishes these; when each was said, by the right clock and by the monotonic one."""
         said = getattr(self, "said", {})
         self.said = said
+        wait_for(lambda: self.metric("millrace_input_up") == 1, "the endpoint listens")  # it answers before that
         for value in values:
             said[value] = time.time(), since_boot()
             self.publish(self.port, "plant/d1", json.dumps({"value": value}))

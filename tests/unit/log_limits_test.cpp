@@ -329,11 +329,11 @@ TEST_CASE(
   for (const bool missing : {true, false}) {
     INFO("missing ", missing);
     Site site(64 << 20);
-    for (int i = 0; i < 40; ++i) site.letter(text("d-", i), 60'000);
+    for (int i = 0; i < 30; ++i) site.letter(text("d-", i), 60'000);
     site.log->seal([](const Status&) {});
     site.loop->run_for(2s);
     site.strike({1, 4});
-    REQUIRE(site.all(Lane::dead).size() == 40);  // those that were struck are there as long as their segment
+    REQUIRE(site.all(Lane::dead).size() == 30);  // those that were struck are there as long as their segment
     const std::string name = segment_name(site.log->segments().front().id);
     site.log.reset();
     if (missing) {
@@ -346,9 +346,9 @@ TEST_CASE(
     }
     site.open();
     site.loop->run_for(5s);
-    CHECK(site.all(Lane::dead).size() == (missing ? 0 : 33));
+    CHECK(site.all(Lane::dead).size() == (missing ? 0 : 23));
     site.loop->run_for(10s);
-    const std::uint64_t lost = missing ? 36 : 5;
+    const std::uint64_t lost = missing ? 26 : 5;
     const char* reason = missing ? "missing file" : "damaged file";
     for (const bool again : {false, true}) {  // once
       if (again) site.open();
