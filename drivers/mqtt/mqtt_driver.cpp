@@ -7,6 +7,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "cli/command.h"
 #include "mqtt/packet.h"
 
 namespace millrace {
@@ -154,7 +155,7 @@ void MqttDriver::arrived(const ArrivedMessage& message) {
     // sends it again.
     LOG_ERROR("input ", config_.name, ": ", ticket.status().detail(), " for ", format_duration(room_wait_max),
               "; ending, to be started again");
-    std::_Exit(exit_inbox_overrun);
+    std::_Exit(exit_overrun);
   }
   if (message.whole_bytes > 0 || message.topic.size() + message.payload.size() > message_max_) {
     too_large_.add();
@@ -173,7 +174,7 @@ void MqttDriver::arrived(const ArrivedMessage& message) {
     if (Status status = inbox_.wait_durable(ticket.value()); !status.ok()) {
       LOG_ERROR("input ", config_.name,
                 ": stopped before a message was durable; ending without acknowledging it");
-      std::_Exit(exit_inbox_overrun);
+      std::_Exit(exit_overrun);
     }
   }
 }

@@ -27,8 +27,6 @@
 
 namespace millrace {
 
-constexpr int exit_inbox_overrun = 75;  // EX_TEMPFAIL: start me again
-
 class MqttDriver final : public Driver {
  public:
   // `intake`: for what its sessions are subscribed to; payloads go to the inbox.

@@ -27,7 +27,7 @@ enum Exit : int {
   exit_no_input = 66,     // a file that was named cannot be read
   exit_unavailable = 69,  // another instance runs, or none answers
   exit_io = 74,           // the log's folder or the runtime folder cannot be used
-  exit_overrun = 75,      // the inbox was full to the last byte: start me again, nothing is lost
+  exit_overrun = 75,      // a message could not be stored, and was not acknowledged: start me again
   exit_config = 78,       // the configuration has errors
 };
 

@@ -121,8 +121,10 @@ std::string overview_of(const Commands& commands) {
   return out +
          "\nmillrace COMMAND --help tells the options of a command; millrace(8) and millrace.toml(5) the rest.\n"
          "millrace --instance NAME COMMAND is about millrace@NAME.service: /etc/millrace/NAME.toml, and folders of its own.\n"
-         "Exit codes: 0 done, 64 wrong usage, 69 another millrace runs here (or none answers), 74 a folder cannot be used,\n"
-         "75 the inbox was full to the last byte (start again, nothing is lost), 78 the configuration has errors (a file that is not there yet is none: it is waited for).\n";
+         "Exit codes: 0 done, 1 the answer is no, 64 wrong usage, 66 a file that was named cannot be read,\n"
+         "69 another millrace runs here (or none answers), 74 a folder cannot be used or the log could not be closed,\n"
+         "75 a message could not be stored and was not acknowledged (start again, nothing is lost),\n"
+         "78 the configuration has errors (a file that is not there yet is none: it is waited for).\n";
 }
 
 std::string manual_of(const Commands& commands) {

@@ -249,6 +249,17 @@ class Tidy(unittest.TestCase):
         helpers = {Path(name).stem for name in listed if "/cli/commands/" in name}
         self.assertEqual({path.stem for path in (ROOT / "gateway" / "cli" / "commands").glob("*.cpp")} - helpers, set(commands))
 
+    def test_each_exit_code_has_one_name_and_is_told(self):
+        codes = dict(re.findall(r"(?m)^  (exit_\w+) = (\d+),", (ROOT / "gateway" / "cli" / "command.h").read_text()))
+        self.assertGreater(len(codes), 6)
+        code = "\n".join(path.read_text() for path, name in sources("gateway", "drivers") if name != "gateway/cli/command.h")
+        self.assertEqual([name for name in codes if not re.search(rf"\b{name}\b", code)], [], "nothing ends with these")
+        self.assertEqual(re.findall(r"\bint (exit_\w+) *[={]|\b_[Ee]xit\((\d+)\)", code), [], "gateway/cli/command.h has the names")
+        for document, begins, ends in (("packaging/man/millrace.8.scd", "# EXIT STATUS", "\n# "), ("packaging/docs/operating.md", "Exit codes:", "\n\n"),
+                                       ("gateway/cli/command_text.cpp", "Exit codes:", ";\n")):
+            told = (ROOT / document).read_text().split(begins)[1].split(ends)[0]
+            self.assertEqual([number for number in codes.values() if not re.search(rf"\b{number} [a-z]", told)], [], document)
+
     def test_every_document_is_linked_and_every_link_leads_somewhere(self):
         documents = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
         documents += [path for folder in ("packaging", "drivers", "gateway", "sim", "tests", "proto") for path in (ROOT / folder).rglob("*.md")]
