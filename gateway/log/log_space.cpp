@@ -264,7 +264,7 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
         copy.firsts.push_back(row.first);
         copy.lanes[static_cast<std::size_t>(lane)].add(row.first, row.last(), row.count, listed.bytes);
       } else if (lane == Lane::dead) {
-        p_.mending.lose({"", lane}, {{row.first, row.last()}}, row.count, How::evicted, "dead_full");
+        p_.mending.lose_letters({{row.first, row.last()}}, row.count, How::evicted, "dead_full");
       } else {
         // The oldest go first: below a raw or held row that is evicted nothing of its lane is left.
         p_.mending.lose_row(listed, lane == Lane::raw || lane == Lane::held ? 1 : row.first, How::evicted,

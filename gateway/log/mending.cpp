@@ -119,15 +119,15 @@ void Mending::lose_segment(std::uint32_t id, const char* reason) {
          held_elsewhere(segment, key.second));
   }
   const LaneSpan& dead = segment.lanes[static_cast<std::size_t>(Lane::dead)];
-  if (!dead.empty()) lose_letters({{dead.first, dead.last}}, dead.records, reason);
+  if (!dead.empty()) lose_letters({{dead.first, dead.last}}, dead.records, How::unreadable, reason);
   p_.space.drop_segment(id);
 }
 
-// Nobody has a cursor on dead letters: what was not struck is told. Between letters lie numbers of other
-// lanes, so that it may be more than there were, and is never less.
-void Mending::lose_letters(const std::vector<Range>& where, std::uint64_t records, const char* reason) {
+// Between letters lie numbers of other lanes, so that it may be more than there were, and is never less.
+void Mending::lose_letters(const std::vector<Range>& where, std::uint64_t records, How how,
+                           const char* reason) {
   const std::vector<Range> left = without_ranges(where, p_.struck.ranges());
-  lose({"", Lane::dead}, left, std::min(numbers_in(left), records), How::unreadable, reason);
+  lose({"", Lane::dead}, left, std::min(numbers_in(left), records), how, reason);
 }
 
 void Mending::lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now,
@@ -146,7 +146,7 @@ void Mending::lose_missing_rows(const SegmentInfo& before, const std::array<Lane
   const LaneSpan& dead = before.lanes[static_cast<std::size_t>(Lane::dead)];
   const std::uint64_t whole = now[static_cast<std::size_t>(Lane::dead)].records;
   if (how == How::unreadable && dead.records > whole)
-    lose_letters(gaps_between(rows, {dead.first, dead.last}), dead.records - whole, reason);
+    lose_letters(gaps_between(rows, {dead.first, dead.last}), dead.records - whole, how, reason);
 }
 
 // Between the first and the last number of a segment that rows were carried into lie those of rows in other

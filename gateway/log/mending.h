@@ -30,6 +30,8 @@ class Mending {
             const std::vector<Range>& elsewhere = {});
   // The row goes, and `from` is the lowest number that goes with it.
   void lose_row(const ListedRow& row, Sequence from, How how, const char* reason);
+  // Dead letters: nobody has a cursor on them. Of `records` in these ranges those that were not struck.
+  void lose_letters(const std::vector<Range>& where, std::uint64_t records, How how, const char* reason);
   // The file is gone: what it held is lost, and nobody waits for it.
   void lose_segment(std::uint32_t id, const char* reason);
 
@@ -66,7 +68,6 @@ class Mending {
   void forget_next(const std::shared_ptr<Forgetting>& work);
   void forget_in(std::uint32_t id, const std::shared_ptr<Forgetting>& work);
   void tell_waiting(std::uint32_t id, const Status& status);
-  void lose_letters(const std::vector<Range>& where, std::uint64_t records, const char* reason);
   void lose_missing_rows(const SegmentInfo& before, const std::array<LaneSpan, lane_count>& now,
                          const std::vector<Row>& rows, How how, const char* reason);
   void rest();

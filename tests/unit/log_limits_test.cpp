@@ -87,7 +87,7 @@ struct Site {
     set.records.emplace_back(Lane::alarm, event(device));
     log->commit(std::move(set), {});
   }
-  void letter(const std::string& device, int bytes) {
+  Record letter_of(const std::string& device, int bytes) {
     auto detail = std::make_shared<Detail>();
     DeadDetail dead;
     dead.source = DeadDetail::Source::input;
@@ -98,8 +98,11 @@ struct Site {
     record.device = device;
     record.time = {1'700'000'000'000'000};
     record.detail = std::move(detail);
+    return record;
+  }
+  void letter(const std::string& device, int bytes, int count = 1) {
     WriteSet set;
-    set.records.emplace_back(Lane::dead, std::move(record));
+    for (int i = 0; i < count; ++i) set.records.emplace_back(Lane::dead, letter_of(device, bytes));
     set.urgent = true;
     log->commit(std::move(set), {});
     loop->run_for(100ms);
@@ -359,6 +362,20 @@ TEST_CASE(
       if (!again) CHECK(site.log->stats().lost_records == lost);
     }
   }
+}
+
+TEST_CASE("log: of letters beyond their tenth those that were dealt with are not told as lost") {
+  Site site(1 << 20);
+  constexpr int rows = 6, in_each = 10;
+  site.letter("d", 5000, in_each);
+  site.strike({2, 4});
+  for (int row = 1; row < rows; ++row) site.letter("d", 5000, in_each);
+  site.loop->run_for(10s);
+  const std::size_t left = site.all(Lane::dead).size();
+  REQUIRE(left <= 2 * in_each);  // the oldest went
+  std::map<std::string, std::uint64_t> losses;
+  (void)site.all(Lane::alarm, &losses);
+  CHECK(losses == std::map<std::string, std::uint64_t>{{"dead_full", rows * in_each - 3 - left}});
 }
 
 TEST_CASE("log: full while a device is taken out of it, it takes nothing, and says when it does again") {
