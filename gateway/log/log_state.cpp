@@ -35,6 +35,8 @@ void apply_changes(const GroupWrite& group, StateTable& table) {
 void LogState::count(std::string_view key, std::uint64_t before, std::uint64_t now, Taken& taken) const {
   taken.all = taken.all - std::min(taken.all, before) + now;
   if (is_kept(key)) taken.kept = taken.kept - std::min(taken.kept, before) + now;
+  taken.names += now > 0 ? key.size() : 0;
+  taken.names -= before > 0 ? key.size() : 0;
 }
 
 void LogState::put(const std::string& key, Bytes bytes) {
@@ -202,11 +204,8 @@ std::uint64_t LogState::file_bytes() const {
 }
 
 bool LogState::wasteful(std::uint64_t table_bytes) const {
-  const std::uint64_t files = bytes_of_files(files_);
-  std::uint64_t anew = 0;
-  for (auto at = table_.lower_bound(user_key("")); at != table_.end() && is_user_key(at->first); ++at)
-    anew += entry_bytes_max(at->first, at->second->size());
-  return files > anew + std::max(table_bytes, anew / 8);
+  const std::uint64_t anew = bytes_in_one_file();
+  return bytes_of_files(files_) > anew + std::max(table_bytes, anew / 8);
 }
 
 void LogState::remove_retired(Folder& folder) {

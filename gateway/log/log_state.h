@@ -60,6 +60,9 @@ class LogState {
   // ---- side files
   std::uint64_t file_bytes() const;  // on disk, those included that only the head before this one names
   bool has_files() const { return !files_.empty(); }
+  // What all that pipeline and inputs keep would take in one file, at most. Known without a look at each entry:
+  // a log that is full asks with each commit.
+  std::uint64_t bytes_in_one_file() const { return taken_.all + taken_.names; }
   // Whether files take more than a new one that holds all would: by `table_bytes` at least, and by an eighth.
   // Once they were written anew they do not, until so much has changed again.
   bool wasteful(std::uint64_t table_bytes) const;
@@ -81,6 +84,7 @@ class LogState {
  private:
   struct Taken {
     std::uint64_t all = 0, kept = 0;  // by whom something is kept free
+    std::uint64_t names = 0;          // of all: what names take
   };
   bool is_kept(std::string_view key) const { return kept_max_ > 0 && key.starts_with(kept_for_); }
   void count(std::string_view key, std::uint64_t before, std::uint64_t now, Taken& taken) const;

@@ -84,11 +84,6 @@ Bytes encode_state_file(std::uint32_t id, const StateEntries& entries, StateFile
   return out;
 }
 
-std::uint64_t entry_bytes_max(std::string_view key, std::uint64_t value_bytes) {
-  constexpr std::uint64_t beside_name = 16;  // lengths, the mark and the CRC, as varints
-  return value_bytes + 2 * (key.size() + beside_name);
-}
-
 StateFileContents read_state_file(const Folder& folder, const StateFile& named) {
   StateFileContents out;
   const std::string name = state_file_name(named.id);

@@ -32,9 +32,6 @@ using StateEntries = std::vector<std::pair<std::string, std::shared_ptr<const By
 // The whole file, and how the table names it.
 Bytes encode_state_file(std::uint32_t id, const StateEntries& entries, StateFile& named);
 
-// What an entry takes in one, at most.
-std::uint64_t entry_bytes_max(std::string_view key, std::uint64_t value_bytes);
-
 struct StateFileContents {
   Status status;         // `corrupt`: nothing of it can be read; `unavailable`: nothing can be said now
   StateEntries entries;  // whole ones

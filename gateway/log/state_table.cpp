@@ -32,6 +32,7 @@ std::uint32_t state_crc(std::string_view key, BytesView value) {
   constexpr std::byte between{0};
   return crc32c(value, crc32c({&between, 1}, crc32c(bytes_of(key))));
 }
+// A state file has its name twice, and beside that twice 16 bytes at most: lengths, the mark and the CRC.
 std::uint64_t state_cost(std::string_view key, std::size_t value_bytes) {
   return key.size() + value_bytes + 32;
 }

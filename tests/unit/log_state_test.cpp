@@ -6,8 +6,10 @@
 
 #include "base/rng.h"
 #include "base/text.h"
+#include "log/log_state.h"
 #include "log/sqlite.h"
 #include "log/sqlite_log.h"
+#include "log/state_file.h"
 #include "log/state_room.h"
 #include "log/state_table.h"
 #include "sim/world/sim_disk.h"
@@ -147,6 +149,35 @@ TEST_CASE(
       CHECK(files <= 20);
     }
   }
+}
+
+TEST_CASE("state: what one file of it would take is known without a look at each entry") {
+  Rng rng(seed());
+  LogState state(UINT64_MAX, 0, "");
+  const auto check = [](const LogState& of) {
+    StateEntries entries;
+    for (const auto& [key, value] : of.table()) {
+      if (is_user_key(key)) entries.emplace_back(key, value);
+    }
+    StateFile file;
+    (void)encode_state_file(1, entries, file);
+    CHECK(of.bytes_in_one_file() + 40 >= file.bytes);  // what it begins with, and two checksums
+    CHECK(of.bytes_in_one_file() <= file.bytes + 32 * entries.size());
+  };
+  check(state);
+  for (int i = 0; i < 2000; ++i) {
+    const std::string name = text(rng.chance(0.1) ? "own/" : "state/", std::string(rng.below(40), 'n'));
+    if (rng.chance(0.3)) state.drop(name);
+    else state.put(name, Bytes(rng.below(3000)));
+    if (i % 20 == 0) check(state);
+  }
+  HeadContents head;
+  head.state = state.table();
+  LogState again(UINT64_MAX, 0, "");
+  SimDisk disk{seed()};
+  REQUIRE(again.restore(head, *disk.folder()).status.ok());
+  CHECK(again.bytes_in_one_file() <= state.bytes_in_one_file());  // an empty value says that it is gone
+  check(again);
 }
 
 TEST_CASE("state: files that no head names any longer go with the head after it") {
