@@ -346,6 +346,8 @@ Status LogStart::restore(std::uint32_t head, const HeadContents& contents) {
       p_.cursors.restore(key, *value);
     } else if (key == "struck") {
       p_.struck.restore(*value);
+    } else if (key == "untold") {
+      p_.open.restore_untold(*value);
     } else if (key == "inbox") {
       wire::Reader reader(*value);
       const std::uint64_t inbox = reader.get_varint();

@@ -73,20 +73,13 @@ void Mending::lose(const Cursors::Key& who, const std::vector<Range>& ranges, st
   if (!who.first.empty() && who.first.front() == '@') return;
   if (how == How::evicted) p_.stats.evicted_records += records;
   if (how == How::unreadable) p_.stats.lost_records += records;
-  const auto [at, fresh] = p_.open.losses.try_emplace({who.first, who.second, reason});
-  LossDetail& loss = at->second;
-  if (fresh) {
-    loss.consumer = who.first;
-    loss.reason = reason;
-    loss.first = ranges.front().first;
-  }
-  loss.count += records;
-  loss.first = std::min(loss.first, ranges.front().first);
-  loss.last = std::max(loss.last, ranges.back().last);
-  if (devices) {
-    for (const auto& [device, count] : devices->devices) loss.add_device(device, count);
-    loss.other_devices += devices->other_devices;
-  }
+  LossDetail loss = devices ? *devices : LossDetail();
+  loss.consumer = who.first;
+  loss.reason = reason;
+  loss.count = records;
+  loss.first = ranges.front().first;
+  loss.last = ranges.back().last;
+  p_.open.add_loss(who.second, loss);
   p_.open.dirty = true;
 }
 

@@ -5,6 +5,7 @@
 #include "base/logger.h"
 #include "log/log_parts.h"
 #include "log/state_table.h"
+#include "record/record_proto.h"
 #include "record/unsynced.h"
 
 namespace millrace {
@@ -25,37 +26,61 @@ bool OpenGroup::has_room_beside() const {
          p_.options.bytes_max;
 }
 
-const char* OpenGroup::why_not(Lane lane, std::size_t bytes) const {
+const char* OpenGroup::why_not(Lane lane, std::size_t bytes, bool had_room) const {
   const OpenLane& open = lanes[static_cast<std::size_t>(lane)];
   if (bytes > p_.options.row_bytes_max) return "too_large";
   if (lane != Lane::alarm && lane != Lane::dead) return nullptr;
   if (!open.empty() && open.bytes_waiting() + bytes > p_.options.open_bytes_max) return "too_many";
+  if (lane == Lane::dead && had_room && p_.options.when_full == WhenFull::block)
+    return p_.space.over(bytes) ? "log_full" : nullptr;
   return has_room_beside() ? nullptr : "log_full";
 }
 
 // `clock_offset_us` (wall minus monotonic): the clocks are read once for a set, and where a record asks for
 // it.
-void OpenGroup::append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us) {
+void OpenGroup::append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us,
+                       bool had_room) {
   OpenLane& open = lanes[static_cast<std::size_t>(lane)];
   const std::size_t bytes = stored_bytes_max(record);
-  if (const char* why = why_not(lane, bytes)) return refuse(lane, record, why);
+  if (const char* why = why_not(lane, bytes, had_room)) return refuse(lane, record, why);
   const bool unsynced = record.trust == TimeTrust::unsynced;
   if (unsynced && !clock_offset_us) clock_offset_us = p_.loop.wall().us - p_.loop.now().ns / 1000;
   open.add(record, bytes, p_.options.row_bytes_max, unsynced ? clock_offset_us : std::nullopt);
 }
 
-// It never gets a number: no cursor moves, and nobody waits for it.
+// It never gets a number: no cursor moves, and nobody waits for it. But what tells of a loss is told.
 void OpenGroup::refuse(Lane lane, const Record& record, const char* reason) {
+  dirty = true;
+  if (add_loss(record)) return;
   if (p_.stats.refused_records++ == 0 || p_.loop.now() - refusal_told_ > refusal_silence) {
     LOG_WARN("log: a record of lane ", lane_name(lane), record.device.empty() ? "" : " from ", record.device,
              " was not taken (", reason, "); ", p_.stats.refused_records, " so far");
     refusal_told_ = p_.loop.now();
   }
-  LossDetail& loss = losses[{"", lane, reason}];
-  loss.reason = reason;
-  loss.count += 1;
-  loss.add_device(record.device, 1);
-  dirty = true;
+  LossDetail one{"", reason, 1, 0, 0, {}, 0};
+  one.add_device(record.device, 1);
+  add_loss(lane, one);
+}
+
+void OpenGroup::add_loss(Lane lane, const LossDetail& more) {
+  LossDetail& loss = losses[{more.consumer, lane, more.reason}];
+  loss.first = loss.count == 0 ? more.first : std::min(loss.first, more.first);
+  loss.last = std::max(loss.last, more.last);
+  loss.consumer = more.consumer;
+  loss.reason = more.reason;
+  loss.count += more.count;
+  for (const auto& [device, count] : more.devices) loss.add_device(device, count);
+  loss.other_devices += more.other_devices;
+}
+
+// False: it is something else.
+bool OpenGroup::add_loss(const Record& record) {
+  const auto* loss = record.detail ? std::get_if<LossDetail>(&record.detail->body) : nullptr;
+  if (!loss) return false;
+  for (const Lane lane : all_lanes) {
+    if (record.metric == lane_name(lane)) return add_loss(lane, *loss), true;
+  }
+  return false;
 }
 
 void OpenGroup::settle(const WriteSet::Settle& settle) {
@@ -69,7 +94,9 @@ void OpenGroup::settle(const WriteSet::Settle& settle) {
 
 void OpenGroup::apply(WriteSet& set) {
   std::optional<std::int64_t> clock_offset_us;
-  for (const auto& [lane, record] : set.records) append(lane, record, clock_offset_us);
+  // Its letters are of payloads out of the inbox, of records that leave, of letters that were tried again.
+  const bool had_room = set.inbox_position || !set.settles.empty() || !set.struck.empty();
+  for (const auto& [lane, record] : set.records) append(lane, record, clock_offset_us, had_room);
   if (set.leads) leads = std::move(set.leads);
   if (!set.records.empty() || set.leads) {
     coming = true;
@@ -170,6 +197,29 @@ void OpenGroup::append_losses() {
     lanes[static_cast<std::size_t>(Lane::alarm)].add(record, stored_bytes_max(record),
                                                      p_.options.row_bytes_max, std::nullopt);
     at = losses.erase(at);
+  }
+  note_untold();
+}
+
+// What waits is in the head's table until it is told: the commit that settled a record whose letter found no
+// room is not to be all that is left of it. Empty bytes stay, so that a table that is mended by an older one
+// (LogStart::mend_state) tells nothing again.
+void OpenGroup::note_untold() {
+  Bytes untold;
+  wire::Writer writer(untold);
+  for (const auto& [key, loss] : losses) {
+    const Bytes record = encode_record(loss_record(std::get<1>(key), loss, {}));
+    writer.put_varint(record.size());
+    writer.append(record.data(), record.size());
+  }
+  if (!untold.empty() || p_.state.get("untold")) p_.state.put("untold", std::move(untold));
+}
+
+void OpenGroup::restore_untold(const Bytes& bytes) {
+  wire::Reader reader(bytes);
+  while (!reader.at_end()) {
+    const auto record = decode_record(reader.get_bytes());
+    if (reader.ok() && record.ok()) (void)add_loss(record.value());
   }
 }
 

@@ -23,17 +23,22 @@ class OpenGroup {
   void apply(WriteSet& set);
   void append(Lane lane, const Record& record) {
     std::optional<std::int64_t> unread;
-    append(lane, record, unread);
+    append(lane, record, unread, false);
   }
   void settle(const WriteSet::Settle& settle);
+  // Joins what is to be told of the same consumer, lane and reason.
+  void add_loss(Lane lane, const LossDetail& more);
   void append_losses();
+  // What a process that was killed had not told yet.
+  void restore_untold(const Bytes& bytes);
   // Gives the lane's records their numbers and makes the rows; `announce`: to who listens, whose answer goes
   // to `more`.
   void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
   std::size_t waiting() const;  // bytes
   bool accepting() const;
-  // Why a record of this size is not taken now (Log::why_not).
-  const char* why_not(Lane lane, std::size_t bytes) const;
+  // Why a record of this size is not taken now (Log::why_not). `had_room`: it is what became of something
+  // that had.
+  const char* why_not(Lane lane, std::size_t bytes, bool had_room = false) const;
   std::size_t room() const;
 
   OpenLane lanes[lane_count];
@@ -55,9 +60,11 @@ class OpenGroup {
  private:
   void refuse(Lane lane, const Record& record, const char* reason);
   bool has_room_beside() const;
+  bool add_loss(const Record& record);
+  void note_untold();
   Row row_of(Lane lane, BatchBuilder& builder, std::int64_t clock_offset_us);
   void strike(const std::vector<Range>& struck);
-  void append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us);
+  void append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us, bool had_room);
 
   LogParts& p_;
   Instant refusal_told_;

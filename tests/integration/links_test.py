@@ -255,7 +255,7 @@ class HangingUp(LinkSite):
                 self.assertIn("bytes", json.dumps(letters))
                 self.assertGreater(self.metric("millrace_uplink_size_limit_bytes"), 32 << 10)
                 self.assertIn("is suspected", json.dumps(self.status()["uplinks"]))
-                self.assertIn("kept in the dead lane", gateway.text())
+                self.assertIn("; it goes to the dead lane", gateway.text())
                 gateway.stop()
                 shutil.rmtree(self.folder / "log")
 

@@ -107,6 +107,17 @@ struct Site {
     log->commit(std::move(set), {});
     loop->run_for(100ms);
   }
+  // What an uplink commits of a record that it does not send: settled, with a letter and the loss.
+  void bury(Sequence number) {
+    LossDetail loss{"up", "refused", 1, number, number, {{"d", 1}}, 0};
+    WriteSet set;
+    set.records.emplace_back(Lane::dead, letter_of("d", 100));
+    set.records.emplace_back(Lane::alarm, loss_record(Lane::raw, std::move(loss), {1'700'000'000'000'000}));
+    set.settles.push_back({"up", Lane::raw, {number, number}, 1, How::dead});
+    set.urgent = true;
+    log->commit(std::move(set), {});
+    loop->run_for(100ms);
+  }
   void strike(Range range) {
     log->commit({.struck = {range}, .urgent = true}, {});
     loop->run_for(100ms);
@@ -892,6 +903,48 @@ TEST_CASE("log: the bound on disk holds against events, which ask nobody before 
     CHECK(refused == site.log->stats().refused_records);
     CHECK(events + refused + losses["up/evicted"] >= 6000);  // an evicted loss record counts as well
     CHECK(site.log->ledger("up", Lane::alarm).unsettled() == 0);
+  }
+}
+
+TEST_CASE("log: what an uplink refuses has its letter and its loss also where a full log takes no event") {
+  Site site(2 << 20, WhenFull::block);
+  while (!site.log->why_not(Lane::alarm, 1000)) site.raw(500);
+  REQUIRE(site.log->accepting());
+  site.bury(1);
+  CHECK(site.log->stats().refused_records == 0);
+  CHECK(site.all(Lane::dead).size() == 1);
+  std::map<std::string, std::uint64_t> losses;
+  (void)site.all(Lane::alarm, &losses);
+  CHECK(losses == std::map<std::string, std::uint64_t>{{"refused", 1}});
+}
+
+TEST_CASE("log: what a full log did not take is told once there is room, and once, also over a kill") {
+  Site site(2 << 20, WhenFull::block);
+  while (site.log->accepting()) site.raw(500);
+  site.bury(1);
+  for (int i = 0; i < 20; ++i) site.event_of(text("door-", i % 3));
+  site.loop->run_for(5s);
+  REQUIRE(site.log->stats().refused_records == 21);
+  std::map<std::string, std::uint64_t> losses;
+  (void)site.all(Lane::alarm, &losses);
+  CHECK(losses == std::map<std::string, std::uint64_t>{{"refused", 1}});
+  site.open();
+  site.deliver();
+  for (const bool again : {false, true}) {
+    if (again) site.open();
+    site.loop->run_for(10s);
+    losses.clear();
+    std::map<std::string, std::uint64_t> devices;
+    for (const Record& record : site.all(Lane::alarm, &losses)) {
+      REQUIRE(record.kind == Kind::loss);
+      const auto& loss = std::get<LossDetail>(record.detail->body);
+      if (loss.reason != "log_full") continue;
+      for (const auto& [device, count] : loss.devices) devices[record.metric + "/" + device] += count;
+    }
+    CHECK(losses == std::map<std::string, std::uint64_t>{{"refused", 1}, {"log_full", 21}});
+    const std::map<std::string, std::uint64_t> told{
+        {"alarm/door-0", 7}, {"alarm/door-1", 7}, {"alarm/door-2", 6}, {"dead/d", 1}};
+    CHECK(devices == told);
   }
 }
 
