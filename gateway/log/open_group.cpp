@@ -224,7 +224,7 @@ void OpenGroup::restore_untold(const Bytes& bytes) {
 }
 
 void OpenGroup::strike(const std::vector<Range>& struck) {
-  Sequence oldest = UINT64_MAX;
+  Sequence oldest = p_.durable + 1;  // what is withheld, or on its way, can be read already
   for (const SegmentInfo& segment : p_.segments()) {
     const LaneSpan& span = segment.lanes[static_cast<std::size_t>(Lane::dead)];
     if (!span.empty()) oldest = std::min(oldest, span.first);

@@ -375,6 +375,29 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("log: a letter that was dealt with while its commit was held back stays so") {
+  SimDisk tmpfs{seed()};
+  const auto folder = tmpfs.folder();
+  Site site(8 << 20);
+  site.options.withheld_folder = folder.get();
+  site.options.hold_back = true;
+  site.options.cache_bytes = 1 << 20;
+  site.open();
+  site.raw(1);
+  site.deliver();
+  WriteSet set;
+  set.records.emplace_back(Lane::dead, site.letter_of("d", 1000));
+  site.log->commit(std::move(set), {});
+  site.loop->run_for(2s);
+  REQUIRE(site.log->stats().withheld_groups > 0);
+  const Sequence number = site.log->last_committed();
+  site.strike({number, number});
+  CHECK(site.log->is_struck(number));
+  site.open();
+  CHECK(site.log->last_committed() >= number);
+  CHECK(site.log->is_struck(number));
+}
+
 TEST_CASE("log: of letters beyond their tenth those that were dealt with are not told as lost") {
   Site site(1 << 20);
   constexpr int rows = 6, in_each = 10;
