@@ -11,13 +11,13 @@
 namespace millrace {
 namespace {
 
-constexpr std::size_t sampled_max = 1024;  // inputs and reasons; then they are counted anew
+constexpr std::size_t samples_max = 64;  // of one minute: reasons tell of values, and may all be different
 constexpr Duration sample_each = std::chrono::minutes(1);
 constexpr const char* dropped_state = "dead_full";  // how many were not kept, and not told yet
 
 }  // namespace
 
-DeadLetters::DeadLetters(Loop& loop, const Log& log, Metrics& metrics, Options options)
+DeadLetters::DeadLetters(Loop& loop, Log& log, Metrics& metrics, Options options)
     : loop_(loop),
       log_(log),
       options_(std::move(options)),
@@ -25,20 +25,16 @@ DeadLetters::DeadLetters(Loop& loop, const Log& log, Metrics& metrics, Options o
       full_(metrics.counter("millrace_dead_full_total",
                             "Undecodable payloads not kept because the dead lane is full")) {
   if (const auto noted = log_.state(dropped_state)) dropped_ = wire::Reader(*noted).get_varint();
+  if (dropped_ > 0) tell_dropped_in({});
 }
 
 bool DeadLetters::has_room_for(const Arrival& arrival, const std::string& reason) {
   const LogStats stats = log_.stats();
   if (stats.dead_bytes <= stats.bytes_max / dead_share) return true;
   const std::uint64_t kind = digest64(bytes_of(reason), digest64(bytes_of(arrival.input)));
-  Instant& sampled = sampled_[kind];
-  if (sampled_.size() > sampled_max) {
-    sampled_.clear();
-    return true;
-  }
-  if (sampled.ns != 0 && loop_.now() - sampled < sample_each) return false;
-  sampled = loop_.now();
-  return true;
+  const Instant now = loop_.now();
+  std::erase_if(sampled_, [now](const auto& sample) { return now - sample.second >= sample_each; });
+  return sampled_.size() < samples_max && sampled_.emplace(kind, now).second;
 }
 
 bool DeadLetters::bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set) {
@@ -47,7 +43,6 @@ bool DeadLetters::bury(const Arrival& arrival, const std::string& reason, ValueR
     return false;
   }
   put(arrival, reason, std::move(missing), options_.boot_id, set);
-  if (dropped_ > 0) tell_dropped(set);
   return true;
 }
 
@@ -55,17 +50,26 @@ bool DeadLetters::bury(const Arrival& arrival, const std::string& reason, ValueR
 void DeadLetters::drop(WriteSet& set) {
   full_.add();
   ++dropped_;
-  if (!told_at_ || loop_.now() - *told_at_ >= sample_each) tell_dropped(set);
-  else note_dropped(set);
+  note_dropped(set);
+  if (!tell_timer_)
+    tell_dropped_in(told_at_ ? std::max(Duration{0}, *told_at_ + sample_each - loop_.now()) : Duration{0});
 }
 
-void DeadLetters::tell_dropped(WriteSet& set) {
+void DeadLetters::tell_dropped_in(Duration delay) {
+  tell_timer_ = loop_.after(delay, [this] { tell_dropped(); });
+}
+
+void DeadLetters::tell_dropped() {
+  tell_timer_.reset();
+  if (dropped_ == 0) return;
   Record loss =
       loss_record(Lane::dead, {"", "dead_full", std::exchange(dropped_, 0), 0, 0, {}, 0}, loop_.wall());
   if (!options_.clock_vouched()) stamp_unsynced(loss, options_.boot_id, loop_.now());
-  set.records.emplace_back(Lane::alarm, std::move(loss));
   told_at_ = loop_.now();
+  WriteSet set;
+  set.records.emplace_back(Lane::alarm, std::move(loss));
   note_dropped(set);
+  log_.commit(std::move(set), {});
 }
 
 void DeadLetters::note_dropped(WriteSet& set) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -24,11 +25,12 @@ class DeadLetters {
     std::uint64_t boot_id = 0;
     std::function<bool()> clock_vouched;
   };
-  DeadLetters(Loop& loop, const Log& log, Metrics& metrics, Options options);
+  DeadLetters(Loop& loop, Log& log, Metrics& metrics, Options options);
 
   // Kept whole, or its head where no row of the log has room for it, up to a tenth of the log; beyond that
-  // one sample a minute of each input and reason, and the rest is in the ledger: false. `missing`: which
-  // of the payload's values did not enter; empty: none did.
+  // one sample a minute of each input and reason, 64 in all, and the rest is counted and told, once a minute:
+  // false. `missing`: which of the payload's values did not enter; empty: none did. `set` is committed before
+  // the loop goes on.
   bool bury(const Arrival& arrival, const std::string& reason, ValueRuns missing, WriteSet& set);
   // What an arrival becomes as a letter. `boot_id`: of the boot in which it arrived.
   static Record letter_of(const Arrival& arrival, const std::string& reason, ValueRuns missing,
@@ -36,19 +38,22 @@ class DeadLetters {
   // In any case. `boot_id`: of the boot in which it arrived.
   void put(const Arrival& arrival, const std::string& reason, ValueRuns missing, std::uint64_t boot_id,
            WriteSet& set);
+  // What was not kept and is not told yet; nothing, where that is all.
+  void tell_dropped();
 
  private:
   bool has_room_for(const Arrival& arrival, const std::string& reason);
   void drop(WriteSet& set);
-  void tell_dropped(WriteSet& set);
+  void tell_dropped_in(Duration delay);
   void note_dropped(WriteSet& set) const;
 
   Loop& loop_;
-  const Log& log_;
+  Log& log_;
   Options options_;
-  std::unordered_map<std::uint64_t, Instant> sampled_;
+  std::unordered_map<std::uint64_t, Instant> sampled_;  // within the last minute
   std::uint64_t dropped_ = 0;  // and not told yet; noted in the log with each
   std::optional<Instant> told_at_;
+  std::unique_ptr<Timer> tell_timer_;  // while there is something to tell
   Counter& kept_;
   Counter& full_;
 };

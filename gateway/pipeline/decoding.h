@@ -41,6 +41,8 @@ class Decoding {
   void decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set);
   // What Pipeline::decode_again promises.
   Status decode_again(const Record& letter, WriteSet& set);
+  // Nothing comes any more: what is told now and then is told.
+  void finish() { letters_.tell_dropped(); }
   // Payloads that were recognised as taken before.
   void count_duplicates(std::uint64_t payloads);
   void set_forward_raw(bool forward) { options_.forward_raw = forward; }

@@ -123,6 +123,7 @@ void Pipeline::look() {
     WriteSet last;
     inputs_.save_retained(last, loop_.now(), true);
     if (!last.states.empty()) log_.commit(std::move(last), {});
+    decoding_.finish();
     windows_.snapshot();
     loop_.post(std::exchange(drained_, nullptr));
   }

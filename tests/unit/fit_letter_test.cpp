@@ -157,4 +157,33 @@ TEST_CASE("letter: of payloads that find no room in the dead lane each is told, 
   CHECK(letters + told == sent);
 }
 
+TEST_CASE("letter: at a stop nothing that was not kept is left to be told") {
+  World::Options options;
+  options.clock = ClockHistory::Kind::steady;
+  options.log.bytes_max = 4 << 20;
+  options.uplink_up = false;
+  World world(seed(), options);
+  std::uint64_t readings = 0;
+  const auto send = [&] {
+    std::string payload(10'000, 'x');
+    for (std::size_t at = 200; at < payload.size(); ++at)
+      payload[at] = static_cast<char>('a' + world.rng().below(26));
+    REQUIRE(world.send_raw("dev/x", payload));
+    REQUIRE(world.send("a", ++readings, 1));
+    world.loop().run_for(100ms);
+  };
+  const auto full = [&] {
+    const LogStats stats = world.log().stats();
+    return stats.dead_bytes > stats.bytes_max / dead_share;
+  };
+  for (int i = 0; i < 200 && !full(); ++i) send();
+  REQUIRE(full());
+  for (int i = 0; i < 10; ++i) send();
+  world.loop().run_for(2s);
+  REQUIRE(world.log().state("dead_full"));
+  REQUIRE(world.stop());
+  world.start();
+  CHECK_FALSE(world.log().state("dead_full"));
+}
+
 }  // namespace fit_letter_test
