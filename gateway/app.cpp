@@ -238,6 +238,7 @@ void App::started() {
   go_on();
   look_after();
   absent_->tell();
+  Leftover::forget_gone(storage_.log(), config_.log.path, storage_.leftovers());
   health_ = std::make_unique<HealthReports>(loop_, rng_, config_.gateway.health_interval, [this] {
     if (!shutdown_.begun()) report_->tell_health();
   });

@@ -76,6 +76,19 @@ std::vector<std::unique_ptr<Leftover>> Leftover::find(Loop& loop, const std::str
   return found;
 }
 
+// Of one that could not be opened the epoch is not known: then all of it stays.
+void Leftover::forget_gone(Log& log, const std::string& path,
+                           const std::vector<std::unique_ptr<Leftover>>& there) {
+  const auto names = open_folder(path)->list();
+  if (!names.ok() || std::ranges::count_if(names.value(), is_folder_beside) != std::ssize(there)) return;
+  WriteSet set;
+  for (std::string& name : log.states(carried_prefix)) {
+    const auto is_of = [&name](const auto& one) { return one->carried_name() == name; };
+    if (std::ranges::none_of(there, is_of)) set.states.push_back({std::move(name), {}});
+  }
+  if (!set.states.empty()) log.commit(std::move(set), {});
+}
+
 void Leftover::begin(Make make, std::function<bool(const UplinkPlan&)> may_start,
                      std::function<void()> changed) {
   changed_ = std::move(changed);
@@ -173,8 +186,6 @@ void Leftover::retire(Log& log, std::function<void()> removed) {
 // Moves with the letters: a process that ends between them and the folder's removal carries none twice. A
 // backup that was made in between does when it is used: a copy has another epoch, and nobody can know what of
 // it the gateway has. Twice is better than never.
-std::string Leftover::carried_name() const { return text("leftover/", log_->epoch()); }
-
 Sequence Leftover::carried_through(const Log& log) const {
   const auto saved = log.state(carried_name());
   return saved ? wire::Reader(*saved).get_varint() : 0;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/text.h"
 #include "log/sqlite_log.h"
 #include "parts.h"
 
@@ -27,6 +28,10 @@ class Leftover {
   // is, and said.
   static std::vector<std::unique_ptr<Leftover>> find(Loop& loop, const std::string& path,
                                                      const LogOptions& options, std::uint64_t seed);
+  // How far the letters of leftovers in `path` were carried that are gone by now: a process that ended between
+  // the removal of one and the commit that forgets it left that in `log`. `there`: those there are.
+  static void forget_gone(Log& log, const std::string& path,
+                          const std::vector<std::unique_ptr<Leftover>>& there);
   ~Leftover();
 
   // `make` an uplink that ships from this log, which starts when it `may_start`; `changed` when one has all
@@ -54,6 +59,8 @@ class Leftover {
   bool retiring() const { return retiring_; }
 
  private:
+  static constexpr std::string_view carried_prefix = "leftover/";
+
   Leftover(Loop& loop, std::string path, std::unique_ptr<Folder> folder, std::unique_ptr<SqliteLog> log,
            const LogOptions& options);
   void look();
@@ -62,7 +69,7 @@ class Leftover {
   Record loss_of(const Row& row, Sequence from) const;
   void retry(Log& log, Sequence from, std::function<void()> removed, const Status& trouble);
   void remove(Log& log, const std::function<void()>& removed);
-  std::string carried_name() const;
+  std::string carried_name() const { return text(carried_prefix, log_->epoch()); }
   Sequence carried_through(const Log& log) const;
   void update();
 

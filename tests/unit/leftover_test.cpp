@@ -198,6 +198,27 @@ TEST_CASE("leftover: one whose files were going when the process ended is no log
   CHECK(site.letters() == std::map<std::string, int>{{"gone", letters_of_each}, {"stays", letters_of_each}});
 }
 
+TEST_CASE("leftover: how far letters were carried is known as long as their log is there, also over kills") {
+  Site site;
+  const auto known = [&] {
+    Leftover::forget_gone(*site.log, site.path, site.leftovers);
+    site.loop.run_for(2s);
+    return site.log->states("leftover/");
+  };
+  WriteSet set;
+  // Of the one there is, and of one whose folder went just before the process ended.
+  for (const char* name : {"leftover/3", "leftover/99"}) set.states.push_back({name, to_bytes("1")});
+  site.log->commit(std::move(set), {});
+  const std::string unopened = site.path + "/" + folder_beside(log_format + 1);
+  REQUIRE(make_folders(unopened).ok());
+  CHECK(known() == std::vector<std::string>{"leftover/3", "leftover/99"});  // it may be of that
+  std::filesystem::remove(unopened);
+  CHECK(known() == std::vector<std::string>{"leftover/3"});
+  site.retire();
+  CHECK(site.loop.run_until([&] { return site.removed; }, 60s));
+  CHECK(known().empty());
+}
+
 TEST_CASE("leftover: dead letters of it that cannot be read are told in ours, and the others are there") {
   int spoiled = 0;
   // Bytes that are no batch, and yet what was written: their checksum is right.
