@@ -13,6 +13,10 @@ constexpr std::size_t answer_bytes_max =
     64 << 10;  // CONNACK, PUBACK, DISCONNECT with their properties; what is heard
 constexpr std::size_t in_flight_max = 1000;  // whatever the broker allows
 
+MqttFault malformed(const char* packet, const char* why) {
+  return {false, 0, text("the broker's ", packet, " is malformed: ", why)};
+}
+
 }  // namespace
 
 PublishClient::PublishClient(Loop& loop, TlsClient& tls, const std::string& server,
@@ -114,8 +118,10 @@ void PublishClient::on_packet(const Packet& packet) {
       return;
     }
     case PacketType::disconnect: {
+      if (options_.version != 5) break;
       Disconnect disconnect;
-      if (options_.version != 5 || !parse_disconnect(packet, 5, disconnect).ok()) break;
+      if (const Fault fault = parse_disconnect(packet, 5, disconnect); !fault.ok())
+        return fail(malformed("DISCONNECT", fault.why));
       MqttFault fault = disconnect.reason < unspecified_error ? MqttFault{false, 0, "the broker disconnected"}
                                                               : refused_connect(disconnect.reason, 5);
       if (disconnect.reason == bad_topic) fault.needs_person = true;
@@ -136,7 +142,7 @@ void PublishClient::on_connack(const Packet& packet) {
   const int bare = packet.body.size() == 2 ? static_cast<int>(packet.body[1]) : unspecified_error;
   if (options_.version == 5 && bare < unspecified_error) return fail(speaks_3_1_1_only(bare));
   if (const Fault fault = parse_connack(packet, options_.version, broker_); !fault.ok())
-    return fail({false, 0, text("the broker's CONNACK is malformed: ", fault.why)});
+    return fail(malformed("CONNACK", fault.why));
   if (broker_.reason != success) return fail(refused_connect(broker_.reason, options_.version));
   if (broker_.session_present)
     return fail({false, 0, "the broker has a session where a clean start was asked for"});  // [MQTT-3.2.2-4]
@@ -152,8 +158,8 @@ void PublishClient::on_connack(const Packet& packet) {
 
 void PublishClient::on_puback(const Packet& packet) {
   Ack ack;
-  if (!parse_ack(packet, options_.version, ack).ok())
-    return fail({false, 0, "the broker's PUBACK is malformed"});
+  if (const Fault fault = parse_ack(packet, options_.version, ack); !fault.ok())
+    return fail(malformed("PUBACK", fault.why));
   const auto flight = std::find_if(flying_.begin(), flying_.end(),
                                    [&](const Flight& f) { return f.packet_id == ack.packet_id; });
   if (flight == flying_.end()) {
@@ -169,8 +175,9 @@ void PublishClient::on_puback(const Packet& packet) {
 void PublishClient::on_publish(const Packet& packet) {
   Publish publish;
   UserProperties properties;
-  if (!parse_publish(packet, options_.version, publish, properties, From::broker).ok() || publish.qos > 1)
-    return fail({false, 0, "the broker's PUBLISH is malformed"});
+  const Fault fault = parse_publish(packet, options_.version, publish, properties, From::broker);
+  if (!fault.ok()) return fail(malformed("PUBLISH", fault.why));
+  if (publish.qos > 1) return fail({false, 0, "the broker's PUBLISH has QoS 2, which nobody asked for"});
   if (publish.qos == 1) {
     std::string bytes;
     put_ack(PacketType::puback, publish.packet_id, success, options_.version, bytes);
@@ -182,8 +189,8 @@ void PublishClient::on_publish(const Packet& packet) {
 
 void PublishClient::on_suback(const Packet& packet) {
   Answer answer;
-  if (!parse_answer(packet, options_.version, &answer).ok())
-    return fail({false, 0, "the broker's SUBACK is malformed"});
+  if (const Fault fault = parse_answer(packet, options_.version, &answer); !fault.ok())
+    return fail(malformed("SUBACK", fault.why));
   const auto asked = asked_.find(answer.packet_id);
   if (asked == asked_.end()) return;
   const auto done = std::move(asked->second);

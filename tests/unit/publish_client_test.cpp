@@ -32,6 +32,7 @@ struct Fixture {
   std::unique_ptr<PublishClient> client;
   std::vector<MqttFault> faults;
   int connected = 0;
+  bool hears = false;
   PublishClientOptions options;
 
   Fixture() { options.connect_timeout = 3s; }
@@ -46,6 +47,7 @@ struct Fixture {
       client.reset();
       loop.stop();
     };
+    if (hears) events.message = [](std::string_view, BytesView) {};
     client = std::make_unique<PublishClient>(loop, tls, server, options, std::move(events));
     run();
   }
@@ -258,6 +260,37 @@ TEST_CASE("publish client: what a broker can answer to CONNECT, and who must act
     REQUIRE(f.faults.size() == 1);
     if (c.text) CHECK(f.faults[0].text == c.text);
     CHECK(f.faults[0].needs_person == c.needs_person);
+  }
+}
+
+TEST_CASE("publish client: of an answer that is none it is told what is wrong with it") {
+  struct Case {
+    std::string answer;
+    const char* text;
+  };
+  const Case cases[] = {
+      {std::string("\x40\x01\x01", 3), "PUBACK is malformed: an acknowledgement is cut off"},
+      {std::string("\x41\x02\x00\x01", 4), "PUBACK is malformed: reserved flags"},
+      {std::string("\x90\x03\x00\x01\x00", 5), "SUBACK is malformed: it does not answer one topic filter"},
+      {std::string("\x90\x04\x00\x01\x00\x33", 6), "SUBACK is malformed: a reason code that is none"},
+      {std::string("\x36\x03\x00\x01t", 5), "PUBLISH is malformed: PUBLISH of QoS 3"},
+      {std::string("\x34\x06\x00\x01t\x00\x01\x00", 8), "PUBLISH has QoS 2, which nobody asked for"},
+      {std::string("\xe1\x00", 2), "DISCONNECT is malformed: reserved flags"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.text);
+    Fixture f;
+    f.hears = true;
+    f.broker.answer = [&](const Packet& packet) {
+      return packet.type == PacketType::connect ? connack() : c.answer;
+    };
+    f.connect();
+    REQUIRE(f.connected == 1);
+    std::vector<int> codes;
+    f.publish(10, codes, 1);
+    f.run();
+    REQUIRE(f.faults.size() == 1);
+    CHECK(f.faults[0].text == text("the broker's ", c.text));
   }
 }
 
