@@ -74,6 +74,7 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
           loop, {config_.connect_rate, config_.connect_timeout},
           {[this](Lobby::Guest guest, std::unique_ptr<Stream> stream) { let_in(guest, std::move(stream)); },
            [this](Lobby::Guest guest) { send_away(guest); }}),
+      comings_(config_.connections_max),
       sessions_(intake, config_.name, config_.listen, std::move(passed_us)),
       wills_(intake, config_.name, config_.listen,
              std::max(wills_kept_least, config_.sessions_max * will_state_bytes)),
@@ -110,8 +111,8 @@ MqttEndpoint::MqttEndpoint(Loop& loop, Rng& rng, Intake& intake, const ClockTrus
                               "Messages to topics their publisher may not publish to",
                               {{"input", config_.name}})),
       events_left_out_(metrics.counter("millrace_endpoint_events_left_out_total",
-                                       "Comings and goings beyond a client's share of events: told by the "
-                                       "number with his next one",
+                                       "Comings and goings beyond a client's share of events, or that of the "
+                                       "address new ones come from: told by the number with the next one",
                                        {{"input", config_.name}})),
       too_large_(metrics.counter("millrace_endpoint_too_large_total",
                                  "Messages larger than packet_max, of which the dead lane has the head",
@@ -233,7 +234,7 @@ void MqttEndpoint::stop(std::function<void()> done) {
     if (link->open_once) leave(*link);
   }
   publish_wills(wills_.take_unkept());  // the others wait in the log
-  tell_comings(comings_.take_all());
+  tell_comings(comings_.take_all(loop_.now()));
   waiting_.clear();
   // What sessions have stored is durable for whoever serves these devices next.
   if (take_offered()) ticket_ = intake_.commit(std::nullopt);
@@ -907,7 +908,9 @@ void MqttEndpoint::redelivered(EndpointConnection&) {
 
 void MqttEndpoint::note_coming(const Link& link, bool connected, Tags tags) {
   if (!config_.liveness) return;
-  tell_comings(comings_.take(link.session_key, {link.publisher(), connected, std::move(tags)}, loop_.now()));
+  tell_comings(comings_.take(
+      link.session_key,
+      {link.publisher(), connected, std::move(tags), source_of(link.stream->peer_address())}, loop_.now()));
 }
 
 void MqttEndpoint::tell_comings(std::vector<Comings::Event> events) {

@@ -258,6 +258,17 @@ one(4, 0).then(() => one(5, 30)).then(() => process.exit(0), error => { console.
         self.assertEqual(len(events), 21)
         self.assertEqual((events[-1]["value"], events[-1]["tags"]["left_out"]), (True, "280"))
 
+    def test_who_takes_a_new_identifier_each_time_has_the_share_of_his_address(self):
+        self.endpoint(input="anonymous = true\nconnections_max = 20")
+        for i in range(60):
+            raw = Raw(self.port, connect(client=f"random-{i}"), packet(0xE0))
+            self.assertEqual(raw.packet()[0], 0x20)
+            raw.all()
+        known = Raw(self.port, connect(client="random-0"))
+        self.assertEqual(known.packet()[0], 0x20)
+        wait_for(lambda: [r["device"] for r in self.records("alarm")].count("random-0") == 3, "who is known is told of at once")
+        self.assertEqual(len(self.records("alarm")), 2 * 20 + 1)
+
     def test_a_will_that_is_cut_says_so(self):
         gateway = self.endpoint()
         for client, payload in (("w1", "é" * 3000), ("w2", b"\xff" * 6000), ("w3", "y" * 4096)):

@@ -273,7 +273,7 @@ TEST_CASE("descriptors: what a gateway needs itself grows with what it has, and 
 }
 
 TEST_CASE("comings: who connects without end has a share of events, and the last one is the truth") {
-  Comings comings;
+  Comings comings{100};
   Instant now{1'000'000'000'000};
   std::uint64_t changes = 0, told = 0, left_out = 0;
   bool said = false;
@@ -287,7 +287,7 @@ TEST_CASE("comings: who connects without end has a share of events, and the last
   };
   const auto change = [&](bool connected) {
     ++changes;
-    hear(comings.take("d", {{"d", "", ""}, connected, {}}, now));
+    hear(comings.take("d", {{"d", "", ""}, connected, {}, "there"}, now));
   };
   for (int i = 0; i < 10'000; ++i) {  // ten seconds long
     change(i % 2 == 0);
@@ -312,11 +312,11 @@ TEST_CASE("comings: who connects without end has a share of events, and the last
 }
 
 TEST_CASE("comings: another client has a share of its own, and a stop tells the rest") {
-  Comings comings;
+  Comings comings{100};
   const Instant now{1'000'000'000'000};
-  for (int i = 0; i < 25; ++i) (void)comings.take("a", {{"a", "", ""}, i % 2 == 0, {}}, now);
-  CHECK(comings.take("b", {{"b", "", ""}, true, {}}, now).size() == 1);
-  const auto rest = comings.take_all();
+  for (int i = 0; i < 25; ++i) (void)comings.take("a", {{"a", "", ""}, i % 2 == 0, {}, "there"}, now);
+  CHECK(comings.take("b", {{"b", "", ""}, true, {}, "there"}, now).size() == 1);
+  const auto rest = comings.take_all(now);
   REQUIRE(rest.size() == 1);
   CHECK(rest[0].publisher.device == "a");
   CHECK(rest[0].connected);
@@ -325,7 +325,7 @@ TEST_CASE("comings: another client has a share of its own, and a stop tells the 
 }
 
 TEST_CASE("comings: of more clients than are known at a time nothing goes untold") {
-  Comings comings;
+  Comings comings{100};
   Instant now{1'000'000'000'000};
   std::map<std::string, bool> is, said;
   std::uint64_t changes = 0, told = 0;
@@ -338,7 +338,7 @@ TEST_CASE("comings: of more clients than are known at a time nothing goes untold
   // A fleet comes once; then more clients than have room come and go without end.
   for (std::size_t i = 0; i < 3 * Comings::clients_max; ++i) {
     const std::string name = text("fleet-", i);
-    const auto events = comings.take(name, {{name, "", ""}, true, {}}, now);
+    const auto events = comings.take(name, {{name, "", ""}, true, {}, name}, now);
     CHECK(events.size() == 1);
   }
   for (int turn = 0; turn < 30; ++turn) {
@@ -346,13 +346,84 @@ TEST_CASE("comings: of more clients than are known at a time nothing goes untold
       const std::string name = text("mad-", i);
       is[name] = turn % 2 == 0;
       ++changes;
-      hear(comings.take(name, {{name, "", ""}, is[name], {}}, now));
+      hear(comings.take(name, {{name, "", ""}, is[name], {}, name}, now));
     }
     now = now + 10ms;
   }
-  hear(comings.take_all());
+  hear(comings.take_all(now));
   CHECK(told == changes);
   CHECK(said == is);
+}
+
+TEST_CASE("comings: who takes another name each time pays out of his address's share, and is counted") {
+  Comings comings{100};
+  Instant now{1'000'000'000'000};
+  std::uint64_t changes = 0, told = 0, left_out = 0;
+  std::map<std::string, bool> said;
+  const auto hear = [&](const std::vector<Comings::Event>& events) {
+    for (const Comings::Event& event : events) {
+      ++told;
+      left_out += event.left_out;
+      said[event.publisher.device] = event.connected;
+    }
+  };
+  const auto change = [&](const std::string& name, bool connected, const std::string& source) {
+    ++changes;
+    hear(comings.take(name, {{name, "", ""}, connected, {}, source}, now));
+  };
+  for (int i = 0; i < 10'000; ++i) {  // a hundred seconds long
+    change(text("random-", i), true, "192.0.2.7");
+    now = now + 10ms;
+    hear(comings.take_due(now));
+    change(text("random-", i), false, "192.0.2.7");
+  }
+  CHECK(told >= 200);
+  CHECK(told <= 206);
+  CHECK_FALSE(comings.pending());
+  change("calm", true, "192.0.2.8");
+  CHECK(said.at("calm"));
+  change("random-0", true, "192.0.2.7");  // who is known has a share of his own
+  CHECK(said.at("random-0"));
+  change("stays", true, "192.0.2.7");
+  CHECK_FALSE(said.contains("stays"));
+  now = now + 2min;
+  hear(comings.take_due(now));
+  CHECK(said.at("stays"));
+  CHECK(told + left_out == changes);
+  for (const auto& [name, connected] : said)
+    CHECK(connected == (name == "calm" || name == "random-0" || name == "stays"));
+}
+
+TEST_CASE("comings: a fleet behind one address is told of at once, and when it comes back") {
+  constexpr std::size_t devices = 6000;
+  Comings comings{devices};
+  Instant now{1'000'000'000'000};
+  for (int turn = 0; turn < 10; ++turn) {
+    std::size_t told = 0;
+    for (std::size_t i = 0; i < devices; ++i) {
+      const std::string name = text("fleet-", i);
+      told += comings.take(name, {{name, "", ""}, turn % 2 == 0, {}, "192.0.2.7"}, now).size();
+    }
+    CHECK(told == devices);
+    now = now + 10ms;
+  }
+}
+
+TEST_CASE("comings: of more addresses than are known none takes the others' share") {
+  Comings comings{50};
+  Instant now{1'000'000'000'000};
+  std::size_t told = 0;
+  const auto come = [&](const std::string& name, const std::string& source) {
+    return comings.take(name, {{name, "", ""}, true, {}, source}, now).size();
+  };
+  for (std::size_t source = 0; source < 3 * Comings::sources_max; ++source) {
+    now = now + 100ms;
+    told += come(text("one-", source), text("a", source));
+  }
+  CHECK(told == 3 * Comings::sources_max);
+  for (int i = 0; i < 60; ++i) (void)come(text("random-", i), "192.0.2.7");
+  CHECK(come("random", "192.0.2.7") == 0);
+  CHECK(come("another", "192.0.2.8") == 1);
 }
 
 }  // namespace lobby_test
