@@ -21,6 +21,7 @@ namespace millrace {
 namespace {
 
 constexpr Duration look_after_every = std::chrono::seconds(10);
+constexpr Duration behind_inbox = std::chrono::seconds(3);  // of a stop: uplinks, and closing the log
 
 bool somebody_takes_raw(const std::vector<UplinkPlan>& uplinks) {
   return std::any_of(uplinks.begin(), uplinks.end(), [](const UplinkPlan& plan) {
@@ -349,7 +350,10 @@ void App::begin_stop() {
 
 void App::stop_inputs() {
   inputs_->stop(shutdown_.step([this] { return "input " + inputs_->stopping_names(); },
-                               [this] { pipeline_->drain([this] { stop_uplinks(); }); }));
+                               [this] {
+                                 pipeline_->drain(shutdown_.left_but(behind_inbox),
+                                                  [this] { stop_uplinks(); });
+                               }));
 }
 
 // What leftovers have not sent stays in their folders.

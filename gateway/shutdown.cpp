@@ -18,6 +18,7 @@ namespace {
 
 constexpr Duration whole_within = std::chrono::seconds(8);
 constexpr Duration step_within = std::chrono::seconds(3);  // for inputs to stop, and for uplinks
+constexpr Duration log_within = std::chrono::seconds(1);   // is left to close it, at least
 constexpr unsigned ends_after = 9;                         // seconds; also when the loop itself hangs
 
 // What was accepted is in the log or the inbox by then, whatever becomes of the process; only an open log is
@@ -52,6 +53,7 @@ std::string busy_workers_text() {
 bool Shutdown::begin() {
   if (std::exchange(begun_, true)) return false;
   end_at_last(ends_after);
+  ends_ = loop_.now() + whole_within;
   whole_ = loop_.after(whole_within, [] {
     LOG_ERROR("the log was not closed within ", format_duration(whole_within),
               " (a disk that does not answer?); ending. What was accepted is in it "
@@ -62,16 +64,21 @@ bool Shutdown::begin() {
   return true;
 }
 
+Duration Shutdown::left_but(Duration kept) const {
+  return std::max<Duration>(ends_ - loop_.now() - kept, std::chrono::seconds(1));
+}
+
 std::function<void()> Shutdown::step(std::function<std::string()> who, std::function<void()> next) {
   auto once = [this, going_on = std::make_shared<bool>(false), next = std::move(next)] {
     if (std::exchange(*going_on, true)) return;
     step_.reset();
     next();
   };
-  step_ = loop_.after(step_within, [this, once, who = std::move(who)] {
+  const Duration patience = std::min(step_within, left_but(log_within));
+  step_ = loop_.after(patience, [this, once, patience, who = std::move(who)] {
     abandoned_ = true;
     const std::string at_work = busy_workers_text();
-    LOG_WARN(who(), " did not stop within ", format_duration(step_within), "; ending without",
+    LOG_WARN(who(), " did not stop within ", format_duration(patience), "; ending without",
              at_work.empty() ? "" : ". Still at work: ", at_work);
     loop_.post(once);
   });

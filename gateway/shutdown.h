@@ -18,6 +18,8 @@ class Shutdown {
   // before.
   bool begin();
   bool begun() const { return begun_; }
+  // What is left of its time when `kept` of it is for what comes behind; a second at least.
+  Duration left_but(Duration kept) const;
   // One step, of several parts: who has stopped calls what this returns; `next` runs then, or when patience
   // ends, once. `who`: who has not stopped yet.
   std::function<void()> step(std::function<std::string()> who, std::function<void()> next);
@@ -29,6 +31,7 @@ class Shutdown {
  private:
   UvLoop& loop_;
   std::unique_ptr<Timer> whole_, step_;
+  Instant ends_;
   bool begun_ = false, abandoned_ = false;
 };
 

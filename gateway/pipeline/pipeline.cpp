@@ -125,6 +125,7 @@ void Pipeline::look() {
     if (!last.states.empty()) log_.commit(std::move(last), {});
     decoding_.finish();
     windows_.snapshot();
+    drain_timer_.reset();
     loop_.post(std::exchange(drained_, nullptr));
   }
 }
@@ -182,13 +183,20 @@ bool Pipeline::take_some(WriteSet& set) {
   return true;
 }
 
-void Pipeline::drain(std::function<void()> done) {
+void Pipeline::drain(Duration within, std::function<void()> done) {
   drained_ = std::move(done);
+  if (!running_) windows_.give_up_start();
   if (!running_ || !log_.accepting()) {
     // The log takes nothing: what the inbox holds stays there and is found at the next start.
     loop_.post(std::exchange(drained_, nullptr));
     return;
   }
+  drain_timer_ = loop_.after(within, [this, within] {
+    LOG_WARN("the inbox was not emptied within ", format_duration(within),
+             "; what is left in it is taken at the next start");
+    decoding_.finish();
+    std::exchange(drained_, nullptr)();
+  });
   look();
 }
 

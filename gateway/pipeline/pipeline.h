@@ -77,8 +77,8 @@ class Pipeline {
   // Restores windows, then begins to take. `ready` runs once that is done.
   void start(std::function<void()> ready);
   // Takes what the inbox holds (inputs have stopped) and a last snapshot; `done` when it is committed or
-  // cannot be.
-  void drain(std::function<void()> done);
+  // cannot be, or after `within`: the rest stays in the inbox, and is found at the next start.
+  void drain(Duration within, std::function<void()> done);
 
  private:
   void report_unclean_start();
@@ -100,7 +100,7 @@ class Pipeline {
   Decoding decoding_;
   LogIntake intake_;
   std::function<void()> drained_;
-  std::unique_ptr<Timer> look_timer_, doze_timer_;
+  std::unique_ptr<Timer> look_timer_, doze_timer_, drain_timer_;
   bool running_ = false, looking_ = false;
   bool patient_ = false;            // all that the last look took
   std::size_t records_before_ = 0;  // that it made of it

@@ -19,6 +19,8 @@ constexpr Duration tell_again = std::chrono::minutes(10);
 constexpr std::size_t name_shown_max = 64;
 constexpr Duration read_again = std::chrono::seconds(1);
 constexpr int read_again_max = 30;
+constexpr std::size_t replayed_page_bytes = 256 << 10;
+constexpr std::size_t replayed_at_once = 4096;  // readings, before the loop has its turn
 constexpr std::int64_t step_us = 2'000'000;  // less is slewing, or a leap second
 
 std::uint64_t ordinal_of(const Record& record) {
@@ -49,12 +51,37 @@ WindowConsumer::WindowConsumer(Loop& loop, Log& log, Metrics& metrics, WindowOpt
 
 // ---- start: windows as they were
 
+// Of one lane what lies behind the snapshot.
+struct WindowConsumer::ReplayedLane {
+  explicit ReplayedLane(Lane of) : lane(of) {}
+
+  const Lane lane;
+  Sequence next = 0;  // the first number that is not read yet
+  bool exhausted = false;
+  Sequence from = 0;     // of what was read numbers below it are not wanted
+  std::deque<Row> rows;  // read, and not yet decoded
+  std::vector<Record> records;  // of the row whose turn it is
+  Sequence first = 0;           // its number
+  std::size_t at = 0;           // the next of its records
+
+  bool empty() const { return at >= records.size(); }
+  Sequence number() const { return first + at; }
+};
+
 struct WindowConsumer::Replay {
-  std::deque<std::pair<Sequence, std::pair<Lane, Record>>> queue[2];  // raw, held
-  Sequence next[2] = {0, 0};
+  ReplayedLane lanes[2] = {ReplayedLane(Lane::raw), ReplayedLane(Lane::held)};
   Sequence end = 0;
-  bool exhausted[2] = {false, false};
   int failures = 0;  // to read, one after the other
+  std::function<void()> ready;
+
+  // The one whose record has the lowest number; null: there is none left.
+  ReplayedLane* front() {
+    ReplayedLane* lowest = nullptr;
+    for (ReplayedLane& lane : lanes) {
+      if (!lane.empty() && (!lowest || lane.number() < lowest->number())) lowest = &lane;
+    }
+    return lowest;
+  }
 };
 
 void WindowConsumer::load() {
@@ -100,16 +127,15 @@ void WindowConsumer::start(std::function<void()> ready) {
     return;
   }
   load();
-  auto state = std::make_shared<Replay>();
-  state->end = log_.last_committed();
-  const Lane lanes[] = {Lane::raw, Lane::held};
-  for (int i = 0; i < 2; ++i) {
-    const auto ranges = log_.unsettled(name, lanes[i]);
-    state->next[i] = ranges.empty() ? state->end + 1 : ranges.front().first;
-    state->exhausted[i] = ranges.empty();
+  auto again = std::make_shared<Replay>();
+  again->end = log_.last_committed();
+  for (ReplayedLane& lane : again->lanes) {
+    const auto ranges = log_.unsettled(name, lane.lane);
+    lane.next = ranges.empty() ? again->end + 1 : ranges.front().first;
+    lane.exhausted = ranges.empty();
   }
-  fed_through_ = state->end;
-  replay(state, [this, ready = std::move(ready)] {
+  fed_through_ = again->end;
+  again->ready = [this, ready = std::move(ready)] {
     // Damaged state gives fewer windows than were logged: their ordinals are taken all the same.
     engine_.number_behind(logged_ordinal_);
     for (std::size_t w = 0; w < engine_.window_count(); ++w) {
@@ -123,66 +149,70 @@ void WindowConsumer::start(std::function<void()> ready) {
     tick();
     snapshot_timer_ = loop_.after(options_.snapshot_interval, [this] { offer_snapshot(); });
     ready();
-  });
+  };
+  replay(again);
 }
 
-// Raw and held rows behind the snapshot, merged by number, a page at a time.
-void WindowConsumer::replay(std::shared_ptr<Replay> state, std::function<void()> ready) {
-  static constexpr Lane lanes[] = {Lane::raw, Lane::held};
-  for (;;) {
-    for (int i = 0; i < 2; ++i) {
-      if (!state->queue[i].empty() || state->exhausted[i]) continue;
-      log_.read(
-          lanes[i], {state->next[i], state->end}, Log::Direction::up, 256 << 10,
-          [this, state, ready, i](Result<std::vector<Row>> rows) {
-            if (!rows.ok() && rows.status().code() != Code::closed && ++state->failures <= read_again_max) {
-              tick_timer_ = loop_.after(read_again, [this, state, ready] { replay(state, ready); });
-              return;
-            }
-            if (!rows.ok()) {
-              LOG_ERROR("windows: lane ", lane_name(lanes[i]), " from number ", state->next[i],
-                        " on cannot be read: ", rows.status().detail(),
-                        "; what lies there is not in their windows");
-              state->exhausted[i] = true;
-            } else if (state->failures = 0; rows.value().empty()) {
-              state->exhausted[i] = true;
-            } else {
-              for (const Row& row : rows.value()) {
-                std::vector<Record> records;
-                if (Status status = decode_batch(*row.columns, row.zstd, records); !status.ok()) {
-                  LOG_ERROR("windows: row ", row.first, ": ", status.detail());
-                  continue;
-                }
-                for (std::size_t r = 0; r < records.size(); ++r) {
-                  if (row.first + r >= state->next[i])
-                    state->queue[i].emplace_back(row.first + r, std::pair(row.lane, std::move(records[r])));
-                }
-              }
-              state->next[i] = rows.value().back().last() + 1;
-            }
-            replay(state, ready);
-          });
-      return;
+// Raw and held rows behind the snapshot, merged by number: a page is read, a row decoded at a time, and the
+// loop has its turn in between. Rows that compress well hold a million readings in a page.
+void WindowConsumer::replay(const std::shared_ptr<Replay>& again) {
+  for (std::size_t fed = 0; fed < replayed_at_once; ++fed) {
+    if (stopped_) return;
+    for (ReplayedLane& lane : again->lanes) {
+      while (lane.empty() && !lane.rows.empty()) decode_next(lane);
+      if (lane.empty() && !lane.exhausted) return read_page(again, lane);
     }
-    int from = -1;
-    for (int i = 0; i < 2; ++i) {
-      if (!state->queue[i].empty() &&
-          (from < 0 || state->queue[i].front().first < state->queue[from].front().first))
-        from = i;
-    }
-    if (from < 0) break;
-    emitted_.clear();
-    const auto& [lane, record] = state->queue[from].front().second;
-    engine_.feed(record, emitted_);
-    ++fed_[static_cast<std::size_t>(lane)];
-    state->queue[from].pop_front();
-    WriteSet missing;
-    for (Record& window : emitted_) {
-      if (ordinal_of(window) > logged_ordinal_) missing.records.emplace_back(Lane::window, std::move(window));
-    }
-    if (!missing.records.empty()) log_.commit(std::move(missing), {});
+    ReplayedLane* const from = again->front();
+    if (!from) return loop_.post(std::move(again->ready));
+    feed_again(from->lane, from->records[from->at++]);
   }
-  loop_.post(ready);
+  loop_.post([this, again] { replay(again); });
+}
+
+void WindowConsumer::read_page(const std::shared_ptr<Replay>& again, ReplayedLane& lane) {
+  log_.read(lane.lane, {lane.next, again->end}, Log::Direction::up, replayed_page_bytes,
+            [this, again, &lane](Result<std::vector<Row>> rows) {
+              if (!rows.ok() && rows.status().code() != Code::closed && ++again->failures <= read_again_max) {
+                tick_timer_ = loop_.after(read_again, [this, again] { replay(again); });
+                return;
+              }
+              if (rows.ok()) {
+                again->failures = 0;
+                lane.from = lane.next;
+                lane.rows.assign(rows.value().begin(), rows.value().end());
+                lane.exhausted = lane.rows.empty();
+                if (!lane.exhausted) lane.next = lane.rows.back().last() + 1;
+              } else {
+                LOG_ERROR("windows: lane ", lane_name(lane.lane), " from number ", lane.next,
+                          " on cannot be read: ", rows.status().detail(),
+                          "; what lies there is not in their windows");
+                lane.exhausted = true;
+              }
+              replay(again);
+            });
+}
+
+void WindowConsumer::decode_next(ReplayedLane& lane) {
+  const Row row = std::move(lane.rows.front());
+  lane.rows.pop_front();
+  lane.records.clear();
+  lane.first = row.first;
+  lane.at = row.first < lane.from ? lane.from - row.first : 0;
+  if (Status status = decode_batch(*row.columns, row.zstd, lane.records); !status.ok()) {
+    LOG_ERROR("windows: row ", row.first, ": ", status.detail());
+    lane.records.clear();
+  }
+}
+
+void WindowConsumer::feed_again(Lane lane, const Record& record) {
+  emitted_.clear();
+  engine_.feed(record, emitted_);
+  ++fed_[static_cast<std::size_t>(lane)];
+  WriteSet missing;
+  for (Record& window : emitted_) {
+    if (ordinal_of(window) > logged_ordinal_) missing.records.emplace_back(Lane::window, std::move(window));
+  }
+  if (!missing.records.empty()) log_.commit(std::move(missing), {});
 }
 
 // ---- the daily work

@@ -48,12 +48,15 @@ class WindowConsumer {
   // Loads and replays; `ready` once windows are as they were. Without windows, removes what
   // is left of their state.
   void start(std::function<void()> ready);
+  // Of a start that is not over: `ready` does not come, and the next one feeds what this one would have.
+  void give_up_start() { stopped_ = true; }
   // Readings join `set`: it says how late it is, where that is not known well enough, and that the clock was
   // set.
   void lead(WriteSet& set);
   void snapshot();
 
  private:
+  struct ReplayedLane;
   struct Replay;
   struct Told {  // of a window: what is refused for a reason, or lies in the future
     std::uint64_t readings = 0;
@@ -66,7 +69,10 @@ class WindowConsumer {
   void offer_snapshot();
   void load();
   void remove_all();
-  void replay(std::shared_ptr<Replay> replay, std::function<void()> ready);
+  void replay(const std::shared_ptr<Replay>& again);
+  void read_page(const std::shared_ptr<Replay>& again, ReplayedLane& lane);
+  static void decode_next(ReplayedLane& lane);
+  void feed_again(Lane lane, const Record& record);
   void tick();
   WindowEngine::Clock clock() const;
   void tell();
@@ -81,7 +87,7 @@ class WindowConsumer {
   WindowEngine engine_;
   std::vector<Record> emitted_;
   std::unique_ptr<Timer> tick_timer_, snapshot_timer_;
-  bool running_ = false, fed_since_tick_ = false;
+  bool running_ = false, stopped_ = false, fed_since_tick_ = false;
   std::optional<std::int64_t> clock_offset_us_;  // wall minus monotonic: a step shows here
   std::int64_t step_us_ = 0;                     // by how much it was set, until a note has said so
   Sequence fed_through_ = 0;

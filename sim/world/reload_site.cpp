@@ -276,7 +276,7 @@ void ReloadSite::cut_power() {
 bool ReloadSite::stop(Duration within) {
   bool stopped = false;
   const auto stop_north = [&] { uplinks_->stop([&] { log_->stop([&] { stopped = true; }); }); };
-  inputs_->stop([&] { pipeline_->drain(stop_north); });
+  inputs_->stop([&] { pipeline_->drain(std::chrono::seconds(5), stop_north); });
   age_->save();
   const bool in_time = loop_->run_until([&] { return stopped; }, within);
   kill();

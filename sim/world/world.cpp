@@ -321,7 +321,8 @@ void World::cut_power() {
 bool World::stop(Duration within) {
   bool stopped = false;
   const auto close = [&] { log_->stop([&] { stopped = true; }); };
-  pipeline_->drain([&] { shipper_->stop([&] { standby_ ? standby_->stop(close) : close(); }); });
+  pipeline_->drain(std::chrono::seconds(5),
+                   [&] { shipper_->stop([&] { standby_ ? standby_->stop(close) : close(); }); });
   age_->save();
   const bool in_time = loop_->run_until([&] { return stopped; }, within);
   kill();

@@ -1026,6 +1026,47 @@ TEST_CASE("windows: what cannot be read for a moment as they start is in their w
   windows.reset();
 }
 
+TEST_CASE("windows: while a start feeds them the loop has its turns, and who stops does not wait for the end") {
+  constexpr int rows = 5, in_each = 20'000;  // all of them in one page
+  Site site(64 << 20);
+  Metrics metrics;
+  WindowOptions options;
+  options.windows = {WindowConfig{.name = "minute"}};
+  std::optional<WindowConsumer> windows;
+  const auto begin = [&] { windows.emplace(*site.loop, *site.log, metrics, options); };
+  begin();
+  for (int row = 0; row < rows; ++row) {
+    WriteSet set;
+    for (int i = 0; i < in_each; ++i) set.records.emplace_back(Lane::raw, reading(row));
+    set.urgent = true;
+    site.log->commit(std::move(set), {});
+    site.loop->run_for(100ms);
+  }
+  for (const bool stops : {true, false}) {
+    INFO("stops ", stops);
+    windows.reset();
+    site.open();
+    begin();
+    bool ready = false;
+    windows->start([&] { ready = true; });
+    REQUIRE(site.loop->run_until([&] { return windows->engine().keys(0) > 0; }, 10s));
+    CHECK_FALSE(ready);
+    if (stops) {
+      windows->give_up_start();
+      site.loop->run_for(10s);
+      CHECK_FALSE(ready);
+      continue;
+    }
+    int turns = 0;
+    REQUIRE(site.loop->run_until([&] { return ++turns > 0 && ready; }, 10s));
+    CHECK(turns > rows * in_each / 5000);
+    const auto open = site.log->unsettled(WindowConsumer::name, Lane::raw);
+    REQUIRE(open.size() == 1);  // fed, and not settled before a snapshot
+    CHECK(open.front().last == rows * in_each);
+  }
+  windows.reset();
+}
+
 TEST_CASE("log: a start without descriptors or memory touches nothing, and the next one finds everything") {
   for (const int error : {EMFILE, ENOMEM}) {
     std::uint64_t calls = 4;

@@ -1,14 +1,18 @@
-// When the pipeline looks into the inbox: seldom where nobody waits, at once where something comes alone.
+// When the pipeline looks into the inbox: seldom where nobody waits, at once where something comes alone; and
+// what becomes of it at a stop.
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <set>
 
+#include "base/text.h"
 #include "ingest/mapped_inbox.h"
 #include "log/sqlite_log.h"
 #include "pipeline/pipeline.h"
 #include "sim/world/sim_disk.h"
 #include "sim/world/sim_loop.h"
+#include "sim/world/world.h"
+#include "tests/support/seed.h"
 
 namespace pipeline_test {
 using namespace millrace;
@@ -105,6 +109,34 @@ TEST_CASE("pipeline: what comes alone is taken at once, and what cannot wait doe
   bench.put(true);
   bench.loop.run_for(1s);
   CHECK(bench.longest == 0ms);
+}
+
+TEST_CASE("pipeline: what a full log does not take of the inbox at a stop is taken at the next start") {
+  using sim::World;
+  World::Options options;
+  options.clock = sim::ClockHistory::Kind::steady;
+  options.log.bytes_max = 1 << 20;
+  options.log.when_full = WhenFull::block;
+  options.inbox_bytes = 4 << 20;
+  options.uplink_up = false;
+  World world(seed(), options);
+  world.loop().run_for(1s);
+  std::int64_t sent = 0;
+  for (; sent < 2500; ++sent) {
+    std::string value(1000, 'x');
+    for (char& c : value) c = static_cast<char>('a' + world.rng().below(26));
+    REQUIRE(world.send_raw("dev/a", text("{\"ts\":", sent * 1000 + World::first_ms, ",\"value\":\"", value,
+                                         "\"}")));
+  }
+  CHECK(world.stop());
+  world.start();
+  CHECK(world.log().start_report().clean);
+  CHECK_FALSE(world.inbox().empty());
+  world.far_side().set_up(true);
+  CHECK(world.drain());
+  const auto arrivals = world.arrivals("a");
+  CHECK(arrivals.size() == static_cast<std::size_t>(sent));
+  for (const auto& [number, times] : arrivals) CHECK(times == 1);
 }
 
 }  // namespace pipeline_test
