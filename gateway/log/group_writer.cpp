@@ -319,16 +319,24 @@ void GroupWriter::keep_segment(std::uint32_t id, const Status& fault) {
                                  [id](const GroupWrite::Copy& c) { return c.segment.id == id; });
   MILLRACE_CHECK(copy != writing->copies.end());  // the writer names one that the group asked for
   p_.sealed[id] = copy->segment;
+  p_.state.put(segment_key(id), encode_segment(p_.sealed[id]));
+  amend(segment_key(id));
+  if (!copy->lost.empty()) {  // nobody has a cursor on letters: these would be told again when it goes
+    p_.open.strike(copy->lost);
+    amend("struck");
+  }
   writing->copies.erase(copy);
   std::erase(writing->remove_after, segment_name(id));
-  const std::string key = segment_key(id);
-  p_.state.put(key, encode_segment(p_.sealed[id]));
-  std::erase_if(writing->changed, [&](const auto& change) { return change.first == key; });
-  writing->changed.emplace_back(key, p_.state.get(key));
-  if (writing->fresh_head) writing->state[key] = p_.state.get(key);
   write();
   // whoever reads it next is told how that went
   if (fault.code() == Code::corrupt) p_.mending.mend(id, [](const Status&) {});
+}
+
+// What the state says now goes with the group that is on its way.
+void GroupWriter::amend(const std::string& key) {
+  std::erase_if(writing->changed, [&](const auto& change) { return change.first == key; });
+  writing->changed.emplace_back(key, p_.state.get(key));
+  if (writing->fresh_head) writing->state[key] = p_.state.get(key);
 }
 
 void GroupWriter::on_committed(const GroupResult& result) {

@@ -64,6 +64,7 @@ class GroupWriter {
   void on_committed(const GroupResult& result);
   void replace_rebuilt();
   void keep_segment(std::uint32_t id, const Status& fault);
+  void amend(const std::string& key);
   Mark mark();
   void mark_soon();
   void on_mark(const Status& status);

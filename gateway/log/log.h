@@ -96,7 +96,7 @@ struct LogStats {
                 unwritten_records = 0;  // commit = "when-unsent": what never touched flash
   std::uint64_t unreadable_rows = 0, evicted_records = 0, files_set_aside = 0;
   std::uint64_t segments = 0;
-  std::uint64_t dead_bytes = 0;        // of rows in the dead lane
+  std::uint64_t dead_bytes = 0;        // of dead letters that were not dealt with, about
   std::uint64_t number_jumps = 0;      // unclean starts that skipped reserved numbers
   std::uint64_t vanished_records = 0;  // committed, acknowledged by the storage, and gone at start
   std::uint64_t state_bytes = 0, state_bytes_max = 0;  // what pipeline and inputs keep under names

@@ -197,10 +197,12 @@ bool LogSpace::mostly_letters(const SegmentInfo& segment) const {
   return p_.loop.now() - looked->second.at < look_again_after && !p_.struck.has_all({dead.first, dead.last});
 }
 
-bool LogSpace::letters_have_room() const {
-  std::uint64_t letters = 0;
-  for (const SegmentInfo& each : p_.segments()) letters += letter_bytes(each);
-  return letters <= p_.options.bytes_max / dead_share;
+bool LogSpace::letters_have_room() const { return letter_bytes() <= p_.options.bytes_max / dead_share; }
+
+std::uint64_t LogSpace::letter_bytes() const {
+  std::uint64_t bytes = letter_bytes(p_.head);
+  for (const auto& [id, segment] : p_.sealed) bytes += id == p_.head.id ? 0 : letter_bytes(segment);
+  return bytes;
 }
 
 // Of those that were not struck: as they were found, else by the part of the numbers that was.
@@ -247,7 +249,8 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
     return lane == Lane::alarm || lane == Lane::window ? p_.options.bytes_max / 5 : 0;
   };
   std::uint64_t keep_budget = p_.options.segment_bytes / 2;
-  GroupWrite::Copy copy{segment, {}, {}};
+  GroupWrite::Copy copy;
+  copy.segment = segment;
   for (const Lane lane : {Lane::alarm, Lane::dead, Lane::window, Lane::raw, Lane::held}) {
     for (const ListedRow& listed : rows) {
       const Row& row = listed.row;
@@ -264,6 +267,7 @@ void LogSpace::reclaim(const SegmentInfo& segment, const std::vector<ListedRow>&
         copy.firsts.push_back(row.first);
         copy.lanes[static_cast<std::size_t>(lane)].add(row.first, row.last(), row.count, listed.bytes);
       } else if (lane == Lane::dead) {
+        copy.lost.push_back({row.first, row.last()});
         p_.mending.lose_letters({{row.first, row.last()}}, row.count, How::evicted, "dead_full");
       } else {
         // The oldest go first: below a raw or held row that is evicted nothing of its lane is left.

@@ -34,6 +34,8 @@ class LogSpace {
   void make_room();
   // The table forgets the segment in the open group; the file goes once that is committed.
   void drop_segment(std::uint32_t id);
+  // What all letters take that were not struck, about.
+  std::uint64_t letter_bytes() const;
   // It is made anew: what was known of its rows may be no more.
   void look_again(std::uint32_t id) { looked_at_.erase(id); }
 

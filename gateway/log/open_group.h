@@ -26,6 +26,7 @@ class OpenGroup {
     append(lane, record, unread, false);
   }
   void settle(const WriteSet::Settle& settle);
+  void strike(const std::vector<Range>& struck);
   // Joins what is to be told of the same consumer, lane and reason.
   void add_loss(Lane lane, const LossDetail& more);
   void append_losses();
@@ -63,7 +64,6 @@ class OpenGroup {
   bool add_loss(const Record& record);
   void note_untold();
   Row row_of(Lane lane, BatchBuilder& builder, std::int64_t clock_offset_us);
-  void strike(const std::vector<Range>& struck);
   void append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us, bool had_room);
 
   LogParts& p_;

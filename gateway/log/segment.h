@@ -74,6 +74,7 @@ struct GroupWrite {
     SegmentInfo segment;
     std::vector<Sequence> firsts;
     std::array<LaneSpan, lane_count> lanes{};  // of these rows
+    std::vector<Range> lost;                   // its letters that do not stay, and are told
   };
   std::vector<Copy> copies;
   std::vector<std::string> remove_after;  // file names to unlink once this is committed

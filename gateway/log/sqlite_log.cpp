@@ -100,9 +100,7 @@ LogStats SqliteLog::stats() const {
   stats.bytes_used = p_.space.bytes_used();
   stats.bytes_max = p_.options.bytes_max;
   stats.segments = p_.sealed.size() + 1;
-  constexpr auto dead = static_cast<std::size_t>(Lane::dead);
-  stats.dead_bytes = p_.head.lanes[dead].bytes;
-  for (const auto& [id, segment] : p_.sealed) stats.dead_bytes += segment.lanes[dead].bytes;
+  stats.dead_bytes = p_.space.letter_bytes();
   stats.row_bytes_max = p_.options.row_bytes_max;
   stats.blocked = p_.groups.full;
   stats.state_bytes = p_.state.user_bytes();

@@ -15,10 +15,10 @@ bool StruckLetters::has_all(Range range) const {
 
 std::uint64_t StruckLetters::count_in(Range range) const {
   std::uint64_t count = 0;
-  for (const Range& struck : ranges_) {
-    const Sequence first = std::max(struck.first, range.first), last = std::min(struck.last, range.last);
-    if (first <= last) count += last - first + 1;
-  }
+  const auto before = [](const Range& struck, Sequence first) { return struck.last < first; };
+  for (auto at = std::lower_bound(ranges_.begin(), ranges_.end(), range.first, before);
+       at != ranges_.end() && at->first <= range.last; ++at)
+    count += std::min(at->last, range.last) - std::max(at->first, range.first) + 1;
   return count;
 }
 

@@ -412,6 +412,46 @@ TEST_CASE("log: of letters beyond their tenth those that were dealt with are not
   CHECK(losses == std::map<std::string, std::uint64_t>{{"dead_full", rows * in_each - 3 - left}});
 }
 
+TEST_CASE("log: letters that were dealt with take no share of the dead lane, also while their segments stay") {
+  Site site(4 << 20);
+  for (int i = 0; i < 10; ++i) {
+    site.letter("d", 50'000);
+    site.raw(10);  // nobody has them: no segment goes
+  }
+  REQUIRE(site.log->stats().dead_bytes > site.log->stats().bytes_max / dead_share);
+  site.strike({1, site.log->last_committed()});
+  CHECK(site.log->stats().dead_bytes == 0);
+}
+
+TEST_CASE("log: letters that are told as lost are told once, also where their segment cannot go yet") {
+  // Of a segment with letters some find room in their tenth and are carried; one call after the other fails
+  // on the way.
+  const auto live = [](std::uint64_t lack_from, std::uint64_t lack_for) {
+    Site site(1 << 20);
+    for (const int bytes : {5000, 5000, 5000, 40'000, 45'000}) site.letter("d", bytes);
+    site.disk.lack_from = site.disk.looks + lack_from;
+    site.disk.lack_for = lack_for;
+    const std::uint64_t before = site.disk.looks;
+    for (const int bytes : {45'000, 100}) site.letter("d", bytes);
+    site.loop->run_for(5s);
+    const std::uint64_t looks = site.disk.looks - before;
+    site.disk.lack_for = 0;
+    site.loop->run_for(30s);
+    for (int i = 0; i < 3; ++i) site.letter("d", 100);
+    site.loop->run_for(5s);
+    INFO("fails from call ", lack_from, " for ", lack_for);
+    std::map<std::string, std::uint64_t> losses;
+    (void)site.all(Lane::alarm, &losses);
+    CHECK(losses["dead_full"] > 0);
+    CHECK(site.all(Lane::dead).size() + losses["dead_full"] == 10);
+    CHECK(site.log->stats().trouble.empty());
+    return looks;
+  };
+  const std::uint64_t looks = live(UINT64_MAX / 4, 0);
+  const std::uint64_t stride = effort() >= 5 ? 1 : 3;
+  for (std::uint64_t at = 1 + seed() % stride; at <= looks; at += stride) (void)live(at, 12);
+}
+
 TEST_CASE("log: full while a device is taken out of it, it takes nothing, and says when it does again") {
   // More comes all the while; from one step on until the answer is there the disk is full, so that the
   // rebuilt segment finds no place.
