@@ -46,6 +46,8 @@ void retry_letter(SqliteLog& log, Uplinks& uplinks, Pipeline& pipeline, Range st
     });
     return;
   }
+  if (log.stats().blocked)  // as inputs do
+    return done({Code::unavailable, "the log is full: what the payload gives has no room; try again later"});
   WriteSet set;
   if (Status status = pipeline.decode_again(record_of_letter, set); !status.ok()) return done(status);
   strike(std::move(set));

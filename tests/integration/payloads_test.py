@@ -165,6 +165,22 @@ class Payloads(Site):
         self.assertEqual(self.daemon.text().count("; kept in the dead lane"), sent - 1)
         self.assertEqual(self.metric("millrace_dead_letters_total"), sent - 1)
 
+    def test_a_retry_waits_while_the_log_is_full(self):
+        self.start(CONFIG.replace("[log]", '[log]\nmax_size = "1MiB"\nwhen_full = "block"'))
+        self.central.stop()
+        self.send("list/d1", '{"r":[{"t":1700000000,"v":2.5}]}')
+        wait_for(lambda: len(self.letters()) == 1, "a letter")
+        dice = random.Random(5)
+        for _ in range(100):
+            if self.metric("millrace_log_blocked") == 1:
+                break
+            self.send("any/d2", json.dumps({"text": "".join(dice.choices(string.ascii_letters + string.digits, k=30_000))}))
+        wait_for(lambda: self.metric("millrace_log_blocked") == 1, "the log is full")
+        answer = json.loads(self.command("dlq", "retry", "--all", "--json").stdout)
+        self.assertEqual((answer["retried"], answer["still_dead"]), (0, 1))
+        self.assertIn("the log is full", answer["reason"])
+        self.assertEqual(len(self.letters()), 1)
+
     def test_a_retry_of_lines_gives_what_is_missing_whoever_names_the_columns_now(self):
         metrics = 'metrics = { a = "a", b = { path = "b", type = "number", max = %d } }'
         self.start(csv=metrics % 100)
