@@ -202,103 +202,128 @@ std::string_view view_of(const Bytes& bytes) { return text_of(bytes); }
 
 namespace {
 
+// What a message points into while it is encoded.
+struct Views {
+  std::string_view device, metric, unit, value, gateway, name, consumer, reason, channel, payload, client_id,
+      username, subject, content_type;
+};
+
+void put_value(const Value& from, millrace_Record& m, Views& views) {
+  if (const auto* number = std::get_if<double>(&from)) {
+    m.has_number = true;
+    m.number = *number;
+  } else if (const auto* integer = std::get_if<std::int64_t>(&from)) {
+    m.has_integer = true;
+    m.integer = *integer;
+  } else if (const auto* flag = std::get_if<bool>(&from)) {
+    m.has_flag = true;
+    m.flag = *flag;
+  } else if (const auto* string = std::get_if<std::string>(&from)) {
+    views.value = *string;
+    m.text.funcs.encode = write_present_string;
+    m.text.arg = &views.value;
+  } else if (const auto* blob = std::get_if<Bytes>(&from)) {
+    views.value = view_of(*blob);
+    m.blob.funcs.encode = write_present_bytes;
+    m.blob.arg = &views.value;
+  }
+}
+
+void put_window(const WindowDetail& from, millrace_Window& to, Views& views) {
+  views.name = from.name;
+  set(to.name, views.name);
+  to.end_us = from.end_us;
+  to.count = from.count;
+  to.mean = from.mean;
+  to.min = from.min;
+  to.max = from.max;
+  to.revision = from.revision;
+  to.ordinal = from.ordinal;
+  to.stats.funcs.encode = write_stats;
+  to.stats.arg = const_cast<std::vector<WindowStat>*>(&from.stats);
+}
+
+void put_loss(const LossDetail& from, millrace_Loss& to, Views& views) {
+  views.consumer = from.consumer;
+  views.reason = from.reason;
+  set(to.consumer, views.consumer);
+  set(to.reason, views.reason);
+  to.count = from.count;
+  to.first = from.first;
+  to.last = from.last;
+  to.devices.funcs.encode = write_device_losses;
+  to.devices.arg = const_cast<DeviceCounts*>(&from.devices);
+  to.other_devices = from.other_devices;
+}
+
+void put_dead(const DeadDetail& from, millrace_Dead& to, Views& views) {
+  views.consumer = from.consumer;
+  views.reason = from.reason;
+  views.channel = from.channel;
+  views.payload = view_of(from.payload);
+  set(to.consumer, views.consumer);
+  set(to.reason, views.reason);
+  set(to.channel, views.channel);
+  set_bytes(to.payload, views.payload);
+  to.number = from.number;
+  to.whole_size = from.whole_size;
+  to.missing.funcs.encode = write_runs;
+  to.missing.arg = const_cast<ValueRuns*>(&from.missing);
+  to.source = static_cast<millrace_Dead_Source>(from.source);
+  const DeadPublisher& by = from.publisher;
+  views.client_id = by.client_id;
+  views.username = by.username;
+  views.subject = by.subject;
+  views.content_type = by.content_type;
+  set(to.client_id, views.client_id);
+  set(to.username, views.username);
+  set(to.subject, views.subject);
+  set(to.content_type, views.content_type);
+  to.properties.funcs.encode = write_tags;
+  to.properties.arg = const_cast<Tags*>(&by.properties);
+}
+
+void put_detail(const Detail& from, millrace_Record& m, Views& views) {
+  m.boot_id = from.boot_id;
+  m.monotonic_us = from.monotonic_us;
+  views.gateway = from.gateway;
+  set(m.gateway, views.gateway);
+  m.epoch = from.epoch;
+  m.sequence = from.sequence;
+  m.origin = from.origin;
+  if (const auto* window = std::get_if<WindowDetail>(&from.body)) {
+    m.has_window = true;
+    put_window(*window, m.window, views);
+  } else if (const auto* loss = std::get_if<LossDetail>(&from.body)) {
+    m.has_loss = true;
+    put_loss(*loss, m.loss, views);
+  } else if (const auto* dead = std::get_if<DeadDetail>(&from.body)) {
+    m.has_dead = true;
+    put_dead(*dead, m.dead, views);
+  }
+}
+
 // Encodes into `stream`; the identity replaces the detail's, where one is given.
 void encode_record_to(const Record& record, const Identity* identity, pb_ostream_t& stream) {
   millrace_Record m = millrace_Record_init_zero;
-  std::string_view device = record.device, metric = record.metric, unit = record.unit, value, gateway;
-  std::string_view name, consumer, reason, channel, payload, client_id, username, subject, content_type;
+  Views views;
+  views.device = record.device;
+  views.metric = record.metric;
+  views.unit = record.unit;
   m.kind = static_cast<millrace_Kind>(record.kind);
-  set(m.device, device);
-  set(m.metric, metric);
-  set(m.unit, unit);
+  set(m.device, views.device);
+  set(m.metric, views.metric);
+  set(m.unit, views.unit);
   m.quality = static_cast<millrace_Quality>(record.quality);
   m.time_us = record.time.us;
   m.time_trust = static_cast<millrace_TimeTrust>(record.trust);
   m.tags.funcs.encode = write_tags;
   m.tags.arg = const_cast<Tags*>(&record.tags);
-  if (const auto* number = std::get_if<double>(&record.value)) {
-    m.has_number = true;
-    m.number = *number;
-  } else if (const auto* integer = std::get_if<std::int64_t>(&record.value)) {
-    m.has_integer = true;
-    m.integer = *integer;
-  } else if (const auto* flag = std::get_if<bool>(&record.value)) {
-    m.has_flag = true;
-    m.flag = *flag;
-  } else if (const auto* string = std::get_if<std::string>(&record.value)) {
-    value = *string;
-    m.text.funcs.encode = write_present_string;
-    m.text.arg = &value;
-  } else if (const auto* blob = std::get_if<Bytes>(&record.value)) {
-    value = view_of(*blob);
-    m.blob.funcs.encode = write_present_bytes;
-    m.blob.arg = &value;
-  }
-  if (record.detail) {
-    const Detail& d = *record.detail;
-    m.boot_id = d.boot_id;
-    m.monotonic_us = d.monotonic_us;
-    gateway = d.gateway;
-    set(m.gateway, gateway);
-    m.epoch = d.epoch;
-    m.sequence = d.sequence;
-    m.origin = d.origin;
-    if (const auto* w = std::get_if<WindowDetail>(&d.body)) {
-      m.has_window = true;
-      name = w->name;
-      set(m.window.name, name);
-      m.window.end_us = w->end_us;
-      m.window.count = w->count;
-      m.window.mean = w->mean;
-      m.window.min = w->min;
-      m.window.max = w->max;
-      m.window.revision = w->revision;
-      m.window.ordinal = w->ordinal;
-      m.window.stats.funcs.encode = write_stats;
-      m.window.stats.arg = const_cast<std::vector<WindowStat>*>(&w->stats);
-    } else if (const auto* l = std::get_if<LossDetail>(&d.body)) {
-      m.has_loss = true;
-      consumer = l->consumer;
-      reason = l->reason;
-      set(m.loss.consumer, consumer);
-      set(m.loss.reason, reason);
-      m.loss.count = l->count;
-      m.loss.first = l->first;
-      m.loss.last = l->last;
-      m.loss.devices.funcs.encode = write_device_losses;
-      m.loss.devices.arg = const_cast<DeviceCounts*>(&l->devices);
-      m.loss.other_devices = l->other_devices;
-    } else if (const auto* dead = std::get_if<DeadDetail>(&d.body)) {
-      m.has_dead = true;
-      consumer = dead->consumer;
-      reason = dead->reason;
-      channel = dead->channel;
-      payload = view_of(dead->payload);
-      set(m.dead.consumer, consumer);
-      set(m.dead.reason, reason);
-      set(m.dead.channel, channel);
-      set_bytes(m.dead.payload, payload);
-      m.dead.number = dead->number;
-      m.dead.whole_size = dead->whole_size;
-      m.dead.missing.funcs.encode = write_runs;
-      m.dead.missing.arg = const_cast<ValueRuns*>(&dead->missing);
-      m.dead.source = static_cast<millrace_Dead_Source>(dead->source);
-      const DeadPublisher& from = dead->publisher;
-      client_id = from.client_id;
-      username = from.username;
-      subject = from.subject;
-      content_type = from.content_type;
-      set(m.dead.client_id, client_id);
-      set(m.dead.username, username);
-      set(m.dead.subject, subject);
-      set(m.dead.content_type, content_type);
-      m.dead.properties.funcs.encode = write_tags;
-      m.dead.properties.arg = const_cast<Tags*>(&from.properties);
-    }
-  }
+  put_value(record.value, m, views);
+  if (record.detail) put_detail(*record.detail, m, views);
   if (identity) {
-    gateway = identity->gateway;
-    set(m.gateway, gateway);
+    views.gateway = identity->gateway;
+    set(m.gateway, views.gateway);
     m.epoch = identity->epoch;
     m.sequence = identity->sequence;
   }
@@ -324,44 +349,99 @@ void encode_record(const Record& record, const Identity& identity, std::string& 
   encode_record_to(record, &identity, stream);
 }
 
-Result<Record> decode_record(BytesView bytes) {
-  millrace_Record m = millrace_Record_init_zero;
+namespace {
+
+// What a message is decoded into, beside the message itself.
+struct Parts {
   Record record;
   PresentString string, blob;
-  Detail d;
+  Detail detail;
   WindowDetail window;
   LossDetail loss;
   DeadDetail dead;
   std::string payload;
-  set(m.device, record.device);
-  set(m.metric, record.metric);
-  set(m.unit, record.unit);
-  m.tags.funcs.decode = read_tag;
-  m.tags.arg = &record.tags;
-  m.text.funcs.decode = read_present_string;
-  m.text.arg = &string;
-  m.blob.funcs.decode = read_present_string;
-  m.blob.arg = &blob;
-  set(m.gateway, d.gateway);
-  set(m.window.name, window.name);
-  m.window.stats.funcs.decode = read_stat;
-  m.window.stats.arg = &window.stats;
-  set(m.loss.consumer, loss.consumer);
-  set(m.loss.reason, loss.reason);
-  m.loss.devices.funcs.decode = read_device_loss;
-  m.loss.devices.arg = &loss.devices;
-  set(m.dead.consumer, dead.consumer);
-  set(m.dead.reason, dead.reason);
-  set(m.dead.channel, dead.channel);
-  set(m.dead.payload, payload);
-  set(m.dead.client_id, dead.publisher.client_id);
-  set(m.dead.username, dead.publisher.username);
-  set(m.dead.subject, dead.publisher.subject);
-  set(m.dead.content_type, dead.publisher.content_type);
-  m.dead.properties.funcs.decode = read_tag;
-  m.dead.properties.arg = &dead.publisher.properties;
-  m.dead.missing.funcs.decode = read_runs;
-  m.dead.missing.arg = &dead.missing;
+
+  void point_from(millrace_Record& m) {
+    set(m.device, record.device);
+    set(m.metric, record.metric);
+    set(m.unit, record.unit);
+    m.tags.funcs.decode = read_tag;
+    m.tags.arg = &record.tags;
+    m.text.funcs.decode = read_present_string;
+    m.text.arg = &string;
+    m.blob.funcs.decode = read_present_string;
+    m.blob.arg = &blob;
+    set(m.gateway, detail.gateway);
+    set(m.window.name, window.name);
+    m.window.stats.funcs.decode = read_stat;
+    m.window.stats.arg = &window.stats;
+    set(m.loss.consumer, loss.consumer);
+    set(m.loss.reason, loss.reason);
+    m.loss.devices.funcs.decode = read_device_loss;
+    m.loss.devices.arg = &loss.devices;
+    set(m.dead.consumer, dead.consumer);
+    set(m.dead.reason, dead.reason);
+    set(m.dead.channel, dead.channel);
+    set(m.dead.payload, payload);
+    set(m.dead.client_id, dead.publisher.client_id);
+    set(m.dead.username, dead.publisher.username);
+    set(m.dead.subject, dead.publisher.subject);
+    set(m.dead.content_type, dead.publisher.content_type);
+    m.dead.properties.funcs.decode = read_tag;
+    m.dead.properties.arg = &dead.publisher.properties;
+    m.dead.missing.funcs.decode = read_runs;
+    m.dead.missing.arg = &dead.missing;
+  }
+
+  void take_value(const millrace_Record& m) {
+    if (m.has_number) record.value = m.number;
+    else if (m.has_integer) record.value = std::int64_t{m.integer};
+    else if (m.has_flag) record.value = static_cast<bool>(m.flag);
+    else if (string.present) record.value = std::move(string.value);
+    else if (blob.present) record.value = to_bytes(blob.value);
+  }
+
+  // The numbers beside what was pointed to. False: a source nobody knows.
+  bool take_body(const millrace_Record& m) {
+    if (m.has_window) {
+      window.end_us = m.window.end_us;
+      window.count = m.window.count;
+      window.mean = m.window.mean;
+      window.min = m.window.min;
+      window.max = m.window.max;
+      window.revision = m.window.revision;
+      window.ordinal = m.window.ordinal;
+      detail.body = std::move(window);
+    } else if (m.has_loss) {
+      loss.count = m.loss.count;
+      loss.first = m.loss.first;
+      loss.last = m.loss.last;
+      loss.other_devices = m.loss.other_devices;
+      detail.body = std::move(loss);
+    } else if (m.has_dead) {
+      dead.payload = to_bytes(payload);
+      dead.number = m.dead.number;
+      dead.whole_size = m.dead.whole_size;
+      const unsigned source = number_of(m.dead.source);
+      if (source > 2) return false;
+      dead.source = static_cast<DeadDetail::Source>(source);
+      detail.body = std::move(dead);
+    }
+    return true;
+  }
+};
+
+bool is_plain(const Detail& d) {
+  return std::holds_alternative<std::monostate>(d.body) && d.boot_id == 0 && d.monotonic_us == 0 &&
+         d.gateway.empty() && d.epoch == 0 && d.sequence == 0 && d.origin == 0;
+}
+
+}  // namespace
+
+Result<Record> decode_record(BytesView bytes) {
+  millrace_Record m = millrace_Record_init_zero;
+  Parts parts;
+  parts.point_from(m);
   pb_istream_t stream =
       pb_istream_from_buffer(reinterpret_cast<const pb_byte_t*>(bytes.data()), bytes.size());
   // PB_DECODE_NOINIT keeps the callbacks inside the submessages, which a plain decode would reset.
@@ -371,49 +451,21 @@ Result<Record> decode_record(BytesView bytes) {
   const unsigned kind = number_of(m.kind), quality = number_of(m.quality), trust = number_of(m.time_trust);
   if (kind > 4 || quality > 2 || trust > 2)
     return Status{Code::corrupt, "record: a kind, quality or trust nobody knows"};
+  Record& record = parts.record;
   record.kind = static_cast<Kind>(kind);
   record.quality = static_cast<Quality>(quality);
   record.trust = static_cast<TimeTrust>(trust);
   record.time = {m.time_us};
-  if (m.has_number) record.value = m.number;
-  else if (m.has_integer) record.value = std::int64_t{m.integer};
-  else if (m.has_flag) record.value = static_cast<bool>(m.flag);
-  else if (string.present) record.value = std::move(string.value);
-  else if (blob.present) record.value = to_bytes(blob.value);
-  d.boot_id = m.boot_id;
-  d.monotonic_us = m.monotonic_us;
-  d.epoch = m.epoch;
-  d.sequence = m.sequence;
-  d.origin = m.origin;
-  if (m.has_window) {
-    window.end_us = m.window.end_us;
-    window.count = m.window.count;
-    window.mean = m.window.mean;
-    window.min = m.window.min;
-    window.max = m.window.max;
-    window.revision = m.window.revision;
-    window.ordinal = m.window.ordinal;
-    d.body = std::move(window);
-  } else if (m.has_loss) {
-    loss.count = m.loss.count;
-    loss.first = m.loss.first;
-    loss.last = m.loss.last;
-    loss.other_devices = m.loss.other_devices;
-    d.body = std::move(loss);
-  } else if (m.has_dead) {
-    dead.payload = to_bytes(payload);
-    dead.number = m.dead.number;
-    dead.whole_size = m.dead.whole_size;
-    const unsigned source = number_of(m.dead.source);
-    if (source > 2) return Status{Code::corrupt, "record: a dead letter of a source nobody knows"};
-    dead.source = static_cast<DeadDetail::Source>(source);
-    d.body = std::move(dead);
-  }
-  const bool plain = std::holds_alternative<std::monostate>(d.body) && d.boot_id == 0 &&
-                     d.monotonic_us == 0 && d.gateway.empty() && d.epoch == 0 && d.sequence == 0 &&
-                     d.origin == 0;
-  if (!plain) record.detail = std::make_shared<const Detail>(std::move(d));
-  return record;
+  parts.take_value(m);
+  Detail& detail = parts.detail;
+  detail.boot_id = m.boot_id;
+  detail.monotonic_us = m.monotonic_us;
+  detail.epoch = m.epoch;
+  detail.sequence = m.sequence;
+  detail.origin = m.origin;
+  if (!parts.take_body(m)) return Status{Code::corrupt, "record: a dead letter of a source nobody knows"};
+  if (!is_plain(detail)) record.detail = std::make_shared<const Detail>(std::move(detail));
+  return std::move(record);
 }
 
 Bytes encode_envelope(const Envelope& envelope, BytesView batch) {
