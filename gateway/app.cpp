@@ -349,11 +349,9 @@ void App::begin_stop() {
 }
 
 void App::stop_inputs() {
-  inputs_->stop(shutdown_.step([this] { return "input " + inputs_->stopping_names(); },
-                               [this] {
-                                 pipeline_->drain(shutdown_.left_but(behind_inbox),
-                                                  [this] { stop_uplinks(); });
-                               }));
+  inputs_->stop(shutdown_.step(
+      [this] { return "input " + inputs_->stopping_names(); },
+      [this] { pipeline_->drain(shutdown_.left_but(behind_inbox), [this] { stop_uplinks(); }); }));
 }
 
 // What leftovers have not sent stays in their folders.

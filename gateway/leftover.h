@@ -28,8 +28,8 @@ class Leftover {
   // is, and said.
   static std::vector<std::unique_ptr<Leftover>> find(Loop& loop, const std::string& path,
                                                      const LogOptions& options, std::uint64_t seed);
-  // How far the letters of leftovers in `path` were carried that are gone by now: a process that ended between
-  // the removal of one and the commit that forgets it left that in `log`. `there`: those there are.
+  // How far the letters of leftovers in `path` were carried that are gone by now: a process that ended
+  // between the removal of one and the commit that forgets it left that in `log`. `there`: those there are.
   static void forget_gone(Log& log, const std::string& path,
                           const std::vector<std::unique_ptr<Leftover>>& there);
   ~Leftover();

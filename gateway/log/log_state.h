@@ -60,8 +60,8 @@ class LogState {
   // ---- side files
   std::uint64_t file_bytes() const;  // on disk, those included that only the head before this one names
   bool has_files() const { return !files_.empty(); }
-  // What all that pipeline and inputs keep would take in one file, at most. Known without a look at each entry:
-  // a log that is full asks with each commit.
+  // What all that pipeline and inputs keep would take in one file, at most. Known without a look at each
+  // entry: a log that is full asks with each commit.
   std::uint64_t bytes_in_one_file() const { return taken_.all + taken_.names; }
   // Whether files take more than a new one that holds all would: by `table_bytes` at least, and by an eighth.
   // Once they were written anew they do not, until so much has changed again.

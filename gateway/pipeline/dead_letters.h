@@ -51,7 +51,7 @@ class DeadLetters {
   Log& log_;
   Options options_;
   std::unordered_map<std::uint64_t, Instant> sampled_;  // within the last minute
-  std::uint64_t dropped_ = 0;  // and not told yet; noted in the log with each
+  std::uint64_t dropped_ = 0;                           // and not told yet; noted in the log with each
   std::optional<Instant> told_at_;
   std::unique_ptr<Timer> tell_timer_;  // while there is something to tell
   Counter& kept_;

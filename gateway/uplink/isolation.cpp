@@ -136,7 +136,8 @@ void Isolation::on_refused(Run& run, const Trip& trip, const std::vector<Sequenc
 }
 
 void Isolation::bury(Run& run, Run::Pieces::iterator at, const std::string& reason) {
-  LOG_WARN("uplink ", uplink_, ": record ", at->row.first, " refused: ", reason, "; it goes to the dead lane");
+  LOG_WARN("uplink ", uplink_, ": record ", at->row.first, " refused: ", reason,
+           "; it goes to the dead lane");
   refused_.add(at->row.count);
   run.bytes_waiting -= at->bytes();
   at->state = Piece::dead;

@@ -1,7 +1,7 @@
 // Ships one uplink's share of the log: reads its lanes after the cursor, sends, settles, moves the cursor.
-// The cursor never passes a record that the far side has not acknowledged, the dead lane does not hold (or, of
-// a log that is full to the last byte, the loss records that it could not), and the ledger does not name as
-// expired. Lives on the loop; knows nothing of any protocol.
+// The cursor never passes a record that the far side has not acknowledged, the dead lane does not hold (or,
+// of a log that is full to the last byte, the loss records that it could not), and the ledger does not name
+// as expired. Lives on the loop; knows nothing of any protocol.
 //
 // What stands here is the switch over outcomes and what may be sent when. Whose turn it is among lanes is in
 // lane_turns.h, in which order one is read in lane_runs.h, reading ahead in lane_reader.h; what a batch is in

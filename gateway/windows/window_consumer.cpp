@@ -21,7 +21,7 @@ constexpr Duration read_again = std::chrono::seconds(1);
 constexpr int read_again_max = 30;
 constexpr std::size_t replayed_page_bytes = 256 << 10;
 constexpr std::size_t replayed_at_once = 4096;  // readings, before the loop has its turn
-constexpr std::int64_t step_us = 2'000'000;  // less is slewing, or a leap second
+constexpr std::int64_t step_us = 2'000'000;     // less is slewing, or a leap second
 
 std::uint64_t ordinal_of(const Record& record) {
   return record.detail ? std::get<WindowDetail>(record.detail->body).ordinal : 0;
@@ -58,8 +58,8 @@ struct WindowConsumer::ReplayedLane {
   const Lane lane;
   Sequence next = 0;  // the first number that is not read yet
   bool exhausted = false;
-  Sequence from = 0;     // of what was read numbers below it are not wanted
-  std::deque<Row> rows;  // read, and not yet decoded
+  Sequence from = 0;            // of what was read numbers below it are not wanted
+  std::deque<Row> rows;         // read, and not yet decoded
   std::vector<Record> records;  // of the row whose turn it is
   Sequence first = 0;           // its number
   std::size_t at = 0;           // the next of its records

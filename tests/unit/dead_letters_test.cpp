@@ -90,7 +90,8 @@ struct Site {
 
 }  // namespace
 
-TEST_CASE("dead letters: what was not kept is told at once, then once a minute, also when nothing more comes") {
+TEST_CASE(
+    "dead letters: what was not kept is told at once, then once a minute, also when nothing more comes") {
   Site site;
   for (int i = 0; i < 6; ++i) site.bury("no number");
   CHECK(site.kept == 1);
@@ -120,7 +121,8 @@ TEST_CASE("dead letters: what a killed process had counted is told by the next o
   CHECK(site.told() == std::vector<std::uint64_t>{1, 2});
 }
 
-TEST_CASE("dead letters: a device whose payloads are each bad in another way has no more samples than others") {
+TEST_CASE(
+    "dead letters: a device whose payloads are each bad in another way has no more samples than others") {
   Site site;
   for (int minute = 1; minute <= 3; ++minute) {
     const Instant ends = site.loop.now() + 61s;

@@ -412,7 +412,8 @@ TEST_CASE("log: of letters beyond their tenth those that were dealt with are not
   CHECK(losses == std::map<std::string, std::uint64_t>{{"dead_full", rows * in_each - 3 - left}});
 }
 
-TEST_CASE("log: letters that were dealt with take no share of the dead lane, also while their segments stay") {
+TEST_CASE(
+    "log: letters that were dealt with take no share of the dead lane, also while their segments stay") {
   Site site(4 << 20);
   for (int i = 0; i < 10; ++i) {
     site.letter("d", 50'000);
@@ -1066,7 +1067,8 @@ TEST_CASE("windows: what cannot be read for a moment as they start is in their w
   windows.reset();
 }
 
-TEST_CASE("windows: while a start feeds them the loop has its turns, and who stops does not wait for the end") {
+TEST_CASE(
+    "windows: while a start feeds them the loop has its turns, and who stops does not wait for the end") {
   constexpr int rows = 5, in_each = 20'000;  // all of them in one page
   Site site(64 << 20);
   Metrics metrics;

@@ -125,8 +125,8 @@ TEST_CASE("pipeline: what a full log does not take of the inbox at a stop is tak
   for (; sent < 2500; ++sent) {
     std::string value(1000, 'x');
     for (char& c : value) c = static_cast<char>('a' + world.rng().below(26));
-    REQUIRE(world.send_raw("dev/a", text("{\"ts\":", sent * 1000 + World::first_ms, ",\"value\":\"", value,
-                                         "\"}")));
+    REQUIRE(world.send_raw("dev/a",
+                           text("{\"ts\":", sent * 1000 + World::first_ms, ",\"value\":\"", value, "\"}")));
   }
   CHECK(world.stop());
   world.start();
