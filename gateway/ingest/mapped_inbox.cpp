@@ -63,6 +63,45 @@ std::size_t used_of(const EntryHead& head) {
   return sizeof(EntryHead) + head.input_size + head.channel_size + head.payload_size;
 }
 
+std::size_t used_of(const Arrival& arrival) {
+  return sizeof(EntryHead) + arrival.input.size() + arrival.channel.size() + arrival.bytes.size();
+}
+
+void write_gap(std::byte* to, std::uint64_t position, std::uint64_t size) {
+  EntryHead mark{};
+  mark.size = static_cast<std::uint32_t>(size);
+  mark.position = position;
+  mark.input_size = gap_mark;
+  std::memcpy(to, &mark, sizeof mark);
+}
+
+void write_entry(std::byte* to, std::uint64_t position, const Arrival& arrival) {
+  EntryHead entry{};
+  entry.size = static_cast<std::uint32_t>(padded(used_of(arrival)));
+  entry.position = position;
+  entry.received_us = arrival.received.us;
+  entry.monotonic_ns = arrival.received_monotonic.ns;
+  entry.payload_size = static_cast<std::uint32_t>(arrival.bytes.size());
+  entry.input_size = static_cast<std::uint16_t>(arrival.input.size());
+  entry.channel_size = static_cast<std::uint16_t>(arrival.channel.size());
+  entry.packet_id = arrival.packet_id;
+  entry.qos = arrival.qos;
+  entry.whole_size = static_cast<std::uint32_t>(std::min<std::uint64_t>(arrival.whole_bytes, UINT32_MAX));
+  entry.flags = static_cast<std::uint8_t>((arrival.duplicate ? 1 : 0) | (arrival.retained ? 2 : 0) |
+                                          (arrival.clock_trusted ? 4 : 0) | (arrival.patient ? 8 : 0));
+  std::byte* body = to + sizeof entry;
+  std::memcpy(to, &entry, sizeof entry);
+  if (!arrival.input.empty()) std::memcpy(body, arrival.input.data(), arrival.input.size());
+  if (!arrival.channel.empty())
+    std::memcpy(body + arrival.input.size(), arrival.channel.data(), arrival.channel.size());
+  if (!arrival.bytes.empty()) {
+    std::memcpy(body + arrival.input.size() + arrival.channel.size(), arrival.bytes.data(),
+                arrival.bytes.size());
+  }
+  entry.crc = crc_of(to, used_of(arrival));
+  std::memcpy(to + offsetof(EntryHead, crc), &entry.crc, sizeof entry.crc);
+}
+
 }  // namespace
 
 struct MappedInbox::Header {
@@ -316,19 +355,28 @@ Arrival MappedInbox::head_of(const Arrival& arrival) const {
   return head;
 }
 
+// Where the next entry goes, behind the gap that it may need; nothing: there is no room now.
+std::optional<std::uint64_t> MappedInbox::take_place(std::size_t size) {
+  const Header& h = header();
+  const std::uint64_t head = h.head.load(std::memory_order_relaxed);
+  const std::uint64_t tail = h.tail.load(std::memory_order_acquire);
+  const std::uint64_t to_end = capacity_ - head % capacity_;
+  const std::uint64_t gap = to_end < size ? to_end : 0;
+  if (head + gap + size - tail > capacity_) return std::nullopt;
+  if (gap >= sizeof(EntryHead)) write_gap(at(head), head, gap);
+  return head + gap;
+}
+
 Result<Ticket> MappedInbox::put(const Arrival& whole) {
   if (whole.input.size() >= gap_mark) return Status{Code::invalid, "inbox: the input's name is too long"};
   const bool fits =
       whole.channel.size() <= 0xFFFF && whole.channel.size() + whole.bytes.size() <= message_max(whole.input);
   const std::optional<Arrival> beheaded = fits ? std::nullopt : std::optional(head_of(whole));
   const Arrival& arrival = fits ? whole : *beheaded;
-  const std::size_t used =
-      sizeof(EntryHead) + arrival.input.size() + arrival.channel.size() + arrival.bytes.size();
-  const std::size_t size = padded(used);
+  const std::size_t size = padded(used_of(arrival));
   Ticket end = 0;
   {
     const std::lock_guard lock(put_mutex_);
-    Header& h = header();
     std::uint64_t digest = 0, name = 0;
     Session* session = nullptr;
     if (arrival.qos > 0 && arrival.packet_id != 0) {
@@ -346,51 +394,16 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
         }
       }
     }
-    std::uint64_t head = h.head.load(std::memory_order_relaxed);
-    const std::uint64_t tail = h.tail.load(std::memory_order_acquire);
-    const std::uint64_t to_end = capacity_ - head % capacity_;
-    const std::uint64_t gap = to_end < size ? to_end : 0;
-    if (head + gap + size - tail > capacity_) return Status{Code::full, "inbox: full"};
-    if (gap >= sizeof(EntryHead)) {
-      EntryHead mark{};
-      mark.size = static_cast<std::uint32_t>(gap);
-      mark.position = head;
-      mark.input_size = gap_mark;
-      std::memcpy(at(head), &mark, sizeof mark);
-    }
-    head += gap;
-    EntryHead entry{};
-    entry.size = static_cast<std::uint32_t>(size);
-    entry.position = head;
-    entry.received_us = arrival.received.us;
-    entry.monotonic_ns = arrival.received_monotonic.ns;
-    entry.payload_size = static_cast<std::uint32_t>(arrival.bytes.size());
-    entry.input_size = static_cast<std::uint16_t>(arrival.input.size());
-    entry.channel_size = static_cast<std::uint16_t>(arrival.channel.size());
-    entry.packet_id = arrival.packet_id;
-    entry.qos = arrival.qos;
-    entry.whole_size = static_cast<std::uint32_t>(std::min<std::uint64_t>(arrival.whole_bytes, UINT32_MAX));
-    entry.flags = static_cast<std::uint8_t>((arrival.duplicate ? 1 : 0) | (arrival.retained ? 2 : 0) |
-                                            (arrival.clock_trusted ? 4 : 0) | (arrival.patient ? 8 : 0));
-    std::byte* to = at(head);
-    std::byte* body = to + sizeof entry;
-    std::memcpy(to, &entry, sizeof entry);
-    if (!arrival.input.empty()) std::memcpy(body, arrival.input.data(), arrival.input.size());
-    if (!arrival.channel.empty())
-      std::memcpy(body + arrival.input.size(), arrival.channel.data(), arrival.channel.size());
-    if (!arrival.bytes.empty()) {
-      std::memcpy(body + arrival.input.size() + arrival.channel.size(), arrival.bytes.data(),
-                  arrival.bytes.size());
-    }
-    entry.crc = crc_of(to, used);
-    std::memcpy(to + offsetof(EntryHead, crc), &entry.crc, sizeof entry.crc);
-    end = head + size;
+    const auto place = take_place(size);
+    if (!place) return Status{Code::full, "inbox: full"};
+    write_entry(at(*place), *place, arrival);
+    end = *place + size;
     if (session) {
       // Noted before the entry counts: a kill in between leaves a note that points beyond the head, and no
       // entry.
       note(*session, name, arrival, digest, end, false);
     }
-    h.head.store(end, std::memory_order_release);
+    header().head.store(end, std::memory_order_release);
   }
   if (arrival.whole_bytes > 0) beheaded_.fetch_add(1, std::memory_order_relaxed);
   Rest was = rest_.load(std::memory_order_seq_cst);

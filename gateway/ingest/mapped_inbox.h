@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -104,6 +105,7 @@ class MappedInbox final : public Inbox {
   // The largest entry that an empty inbox takes at any position.
   std::size_t entry_max() const { return capacity_ / 2; }
   Arrival head_of(const Arrival& arrival) const;
+  std::optional<std::uint64_t> take_place(std::size_t size);
   std::uint64_t known_redelivery(Session& session, std::uint64_t name, const Arrival& arrival,
                                  std::uint64_t digest) const;
 
