@@ -65,47 +65,53 @@ void Decoding::bury_unknown(const Arrival& arrival, WriteSet& set) {
   letters_.bury(arrival, "the input is no longer configured", {}, set);
 }
 
+// Of the payload at hand, whose `unread_` says what did not enter; what became of it, in words.
+const char* Decoding::bury(KnownInput& input, const Arrival& arrival, const std::string& reason,
+                           WriteSet& set) {
+  taken_.add();
+  undecodable_.add();
+  input.undecodable->add();
+  return letters_.bury(arrival, reason, std::move(unread_.missing), set) ? "kept in the dead lane"
+                                                                         : "not kept: the dead lane is full";
+}
+
+// A retained message is taken once for each value: true, this one was.
+bool Decoding::was_taken(KnownInput& input, const Arrival& arrival) {
+  if (!arrival.retained) {
+    input.retained.note(arrival);
+    return false;
+  }
+  const bool known = input.retained.seen(arrival);
+  if (input.retained.take_forgotten()) tell_retained(input);
+  if (known) input.retained_dropped->add();
+  return known;
+}
+
 void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& set) {
   KnownInput* const known = inputs_.find(arrival.input);
   const InputDecoder* decoder = known ? known->decoder_of(ticket) : nullptr;
   if (!decoder) return bury_unknown(arrival, set);
   KnownInput& input = *known;
-  const auto bury_it = [&](const std::string& reason) {
-    taken_.add();
-    undecodable_.add();
-    return letters_.bury(arrival, reason, std::move(unread_.missing), set)
-               ? "kept in the dead lane"
-               : "not kept: the dead lane is full";
-  };
   unread_.clear();
   input.payloads->add();
   date(arrival, options_.boot_id);
   const bool own_date = !arrival.clock_trusted && is_dated_otherwise(arrival, set);
   arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
-    input.undecodable->add();
-    const char* const kept = bury_it("crashed");
+    const char* const kept = bury(input, arrival, "crashed", set);
     LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel),
               " was in work when the process died, twice; ", kept);
     return;
   }
-  if (arrival.whole_bytes >
-      0) {  // half a payload must not become a reading: "12" of "123456" is a number too
-    input.undecodable->add();
-    bury_it(text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ",
-                 arrival.bytes.size(), " are kept"));
+  // Half a payload must not become a reading: "12" of "123456" is a number, too.
+  if (arrival.whole_bytes > 0) {
+    bury(input, arrival,
+         text("too large: ", arrival.whole_bytes, " bytes, above ", arrival.limit, "; its first ",
+              arrival.bytes.size(), " are kept"),
+         set);
     return;
   }
-  if (decoder->retained_once && arrival.retained) {
-    const bool known = input.retained.seen(arrival);
-    if (input.retained.take_forgotten()) tell_retained(input);
-    if (known) {
-      input.retained_dropped->add();
-      return count_duplicates(1);
-    }
-  } else if (decoder->retained_once) {
-    input.retained.note(arrival);
-  }
+  if (decoder->retained_once && was_taken(input, arrival)) return count_duplicates(1);
   decoded_.clear();
   const Status status = decoder->decode(arrival, decoded_, unread_);
   count(input, arrival);
@@ -117,8 +123,7 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   if (!status.ok() || unread_.any()) {
     const std::string reason = status.ok() ? unread_.reason() : status.detail();
     if (!status.ok()) unread_.missing.clear();  // none of it entered
-    input.undecodable->add();
-    const char* const kept = bury_it(reason);
+    const char* const kept = bury(input, arrival, reason, set);
     LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ",
              shown(reason, DeadLetters::reason_max),
              status.ok() ? text("; what else is in it (", decoded_.size(), ") has entered; ") : "; ", kept);

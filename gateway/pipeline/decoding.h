@@ -51,6 +51,8 @@ class Decoding {
 
  private:
   void bury_unknown(const Arrival& arrival, WriteSet& set);
+  const char* bury(KnownInput& input, const Arrival& arrival, const std::string& reason, WriteSet& set);
+  static bool was_taken(KnownInput& input, const Arrival& arrival);
   void date(Arrival& arrival, std::uint64_t boot_id) const;
   bool is_dated_otherwise(const Arrival& arrival, const WriteSet& set);
   Detail boot_of(const Arrival& arrival) const;
