@@ -275,20 +275,22 @@ void number_by_device(const std::vector<std::uint64_t>& late, Readings& readings
   rearrange(readings.attributes, order);
 }
 
-}  // namespace
+// What a batch says beside its blocks goes into `out`.
+struct Blocks {
+  std::int64_t base = 0;
+  std::uint64_t claimed = 0;  // readings in all of them
+  std::vector<BytesView> each;
+  std::vector<std::uint64_t> late;
+};
 
-Status decode_batch_columns(BytesView bytes, std::size_t readings_max, DecodedBatch& out) {
+bool parse_batch(BytesView bytes, std::size_t readings_max, DecodedBatch& out, Blocks& blocks) {
   wire::Reader reader(bytes);
   std::uint32_t field, type;
-  std::int64_t base = 0;
-  std::uint64_t claimed = 0;
-  std::vector<BytesView> blocks;
-  std::vector<std::uint64_t> late;
   while (reader.next(field, type)) {
     switch (field) {
-      case 1: base = reader.get_sint(); break;
-      case 2: claimed = reader.get_varint(); break;
-      case 3: blocks.push_back(reader.get_bytes()); break;
+      case 1: blocks.base = reader.get_sint(); break;
+      case 2: blocks.claimed = reader.get_varint(); break;
+      case 3: blocks.each.push_back(reader.get_bytes()); break;
       case 4:
         if (!parse_name(reader.get_bytes(), out.devices.emplace_back())) reader.fail();
         break;
@@ -300,59 +302,78 @@ Status decode_batch_columns(BytesView bytes, std::size_t readings_max, DecodedBa
       case 8: out.offset_us = reader.get_sint(); break;
       case 9: out.by_device = reader.get_varint() != 0; break;
       case 10:
-        if (!get_packed(reader, type, readings_max, late, [](std::uint64_t v) { return v; })) reader.fail();
+        if (!get_packed(reader, type, readings_max, blocks.late, [](std::uint64_t v) { return v; }))
+          reader.fail();
         break;
       default: reader.skip(type);
     }
   }
-  if (!reader.ok()) return corrupt("not a whole message");
-  if (claimed + out.others.size() > readings_max) return corrupt("more records than it may hold");
+  return reader.ok();
+}
 
+// The values of a block, column by column, and what they are of; kept from block to block for their room.
+struct Columns {
   std::vector<std::uint32_t> devices;
   std::vector<std::int64_t> time_us;
   std::vector<std::vector<std::uint64_t>> values;
+  std::vector<std::pair<std::uint32_t, ValueType>> kinds;
+};
+
+void append_block(const ParsedBlock& block, const Columns& columns, Readings& readings) {
+  const std::vector<std::pair<std::uint32_t, ValueType>>& kinds = columns.kinds;
+  const auto attributes = static_cast<std::uint8_t>(block.quality << 2 | block.trust);
+  const std::size_t more = static_cast<std::size_t>(block.rows) * kinds.size();
+  const std::size_t at = readings.size();
+  readings.device.resize(at + more);
+  readings.metric.resize(at + more);
+  readings.time_us.resize(at + more);
+  readings.bits.resize(at + more);
+  readings.type.resize(at + more);
+  readings.attributes.resize(at + more, attributes);
+  for (std::size_t c = 0; c < kinds.size(); ++c) {
+    std::size_t to = at + c;
+    for (std::uint32_t r = 0; r < block.rows; ++r, to += kinds.size()) {
+      readings.device[to] = columns.devices[r];
+      readings.metric[to] = kinds[c].first;
+      readings.time_us[to] = columns.time_us[r];
+      readings.bits[to] = columns.values[c][r];
+      readings.type[to] = kinds[c].second;
+    }
+  }
+}
+
+}  // namespace
+
+Status decode_batch_columns(BytesView bytes, std::size_t readings_max, DecodedBatch& out) {
+  Blocks blocks;
+  if (!parse_batch(bytes, readings_max, out, blocks)) return corrupt("not a whole message");
+  if (blocks.claimed + out.others.size() > readings_max) return corrupt("more records than it may hold");
+  Columns columns;
   Readings& readings = out.readings;
-  for (const BytesView bytes_of_block : blocks) {
+  for (const BytesView bytes_of_block : blocks.each) {
     ParsedBlock block;
-    const std::size_t room = claimed - readings.size();
+    const std::size_t room = blocks.claimed - readings.size();
     if (!parse_block(bytes_of_block, room, block)) return corrupt("a block is not whole or too large");
     if (block.columns.size() * static_cast<std::uint64_t>(block.rows) > room)
       return corrupt("more readings than it says");
-    if (!expand_rows(block, base, devices, time_us)) return corrupt("runs do not fit the rows");
-    values.resize(block.columns.size());
-    std::vector<std::pair<std::uint32_t, ValueType>> kinds;
+    if (!expand_rows(block, blocks.base, columns.devices, columns.time_us))
+      return corrupt("runs do not fit the rows");
+    columns.values.resize(block.columns.size());
+    columns.kinds.clear();
     for (std::size_t c = 0; c < block.columns.size(); ++c) {
       ParsedColumn column;
       ValueType value_type{};
       if (!parse_column(block.columns[c], block.rows, column) ||
-          !expand_values(column, block.rows, values[c], readings.blobs, value_type)) {
+          !expand_values(column, block.rows, columns.values[c], readings.blobs, value_type)) {
         return corrupt("a column does not fit its block");
       }
-      kinds.emplace_back(column.metric, value_type);
+      columns.kinds.emplace_back(column.metric, value_type);
     }
-    const auto attributes = static_cast<std::uint8_t>(block.quality << 2 | block.trust);
-    const std::size_t more = static_cast<std::size_t>(block.rows) * kinds.size();
-    const std::size_t at = readings.size();
-    readings.device.resize(at + more);
-    readings.metric.resize(at + more);
-    readings.time_us.resize(at + more);
-    readings.bits.resize(at + more);
-    readings.type.resize(at + more);
-    readings.attributes.resize(at + more, attributes);
-    for (std::size_t c = 0; c < kinds.size(); ++c) {
-      std::size_t to = at + c;
-      for (std::uint32_t r = 0; r < block.rows; ++r, to += kinds.size()) {
-        readings.device[to] = devices[r];
-        readings.metric[to] = kinds[c].first;
-        readings.time_us[to] = time_us[r];
-        readings.bits[to] = values[c][r];
-        readings.type[to] = kinds[c].second;
-      }
-    }
+    append_block(block, columns, readings);
   }
-  if (readings.size() != claimed) return corrupt("fewer readings than it says");
-  std::sort(late.begin(), late.end());
-  if (out.by_device) number_by_device(late, readings);
+  if (readings.size() != blocks.claimed) return corrupt("fewer readings than it says");
+  std::sort(blocks.late.begin(), blocks.late.end());
+  if (out.by_device) number_by_device(blocks.late, readings);
   return {};
 }
 

@@ -97,13 +97,11 @@ void BatchEncoder::order_runs(const Readings& readings, std::int64_t base, std::
   runs_ = std::move(by_time);
 }
 
-void BatchEncoder::encode_block(const Readings& readings, const std::vector<Group>& columns,
-                                std::int64_t base, Bytes& out, std::vector<std::uint32_t>& order) {
-  const Group& first = columns.front();
+// The block's rows, by runs of devices; returns the unit of their times.
+std::uint64_t BatchEncoder::gather_rows(const Readings& readings, const Group& first, std::int64_t base) {
   const std::uint32_t rows = first.to - first.from;
   rows_.resize(rows);
   for (std::uint32_t r = 0; r < rows; ++r) rows_[r] = first.from + r;
-
   runs_.clear();
   std::uint64_t unit = 0;
   for (std::uint32_t r = 0; r < rows; ++r) {
@@ -115,7 +113,11 @@ void BatchEncoder::encode_block(const Readings& readings, const std::vector<Grou
   }
   if (unit == 0) unit = 1;
   order_runs(readings, base, unit);
+  return unit;
+}
 
+// Which devices, how many rows of each, and the times of all.
+void BatchEncoder::put_runs(const Readings& readings, std::int64_t base, std::uint64_t unit) {
   const auto units = [&](std::int64_t us) { return us / static_cast<std::int64_t>(unit); };
   numbers_.clear();
   spare_.clear();
@@ -140,9 +142,7 @@ void BatchEncoder::encode_block(const Readings& readings, const std::vector<Grou
   if (std::all_of(lengths.begin(), lengths.end(), [&](std::uint64_t n) { return n == lengths.front(); }))
     lengths.resize(1);
 
-  block_.clear();
   wire::Writer writer(block_);
-  writer.uint_field(1, rows);
   encode_packed_sint(2, devices, block_);
   put_packed_uint(3, lengths, block_);
   if (unit != 1) writer.uint_field(4, unit);
@@ -156,32 +156,43 @@ void BatchEncoder::encode_block(const Readings& readings, const std::vector<Grou
   }
   encode_packed_sint(6, spare_, block_);
   encode_packed_sint(7, numbers_, block_);
+}
 
-  for (const Group& group : columns) {
-    column_.clear();
-    wire::Writer column(column_);
-    column.uint_field(1, group.metric);
-    bits_.resize(rows);
-    for (std::uint32_t r = 0; r < rows; ++r)
-      bits_[r] = readings.bits[sorted_[rows_[r] - first.from + group.from]];
-    switch (group.type) {
-      case ValueType::number: encode_numbers(bits_, column_); break;
-      case ValueType::integer: encode_integers(bits_, false, column_); break;
-      case ValueType::flag: encode_integers(bits_, true, column_); break;
-      case ValueType::text:
-      case ValueType::blob:
-        column.uint_field(2, group.type == ValueType::text ? 7 : 8);
-        for (const std::uint64_t index : bits_) column.bytes_field(13, bytes_of(readings.blobs[index]));
-        break;
-    }
-    writer.bytes_field(8, column_);
+// `first`: the column whose rows were gathered.
+void BatchEncoder::put_column(const Readings& readings, const Group& group, const Group& first) {
+  column_.clear();
+  wire::Writer column(column_);
+  column.uint_field(1, group.metric);
+  bits_.resize(rows_.size());
+  for (std::size_t r = 0; r < rows_.size(); ++r)
+    bits_[r] = readings.bits[sorted_[rows_[r] - first.from + group.from]];
+  switch (group.type) {
+    case ValueType::number: encode_numbers(bits_, column_); break;
+    case ValueType::integer: encode_integers(bits_, false, column_); break;
+    case ValueType::flag: encode_integers(bits_, true, column_); break;
+    case ValueType::text:
+    case ValueType::blob:
+      column.uint_field(2, group.type == ValueType::text ? 7 : 8);
+      for (const std::uint64_t index : bits_) column.bytes_field(13, bytes_of(readings.blobs[index]));
+      break;
   }
+  wire::Writer(block_).bytes_field(8, column_);
+}
+
+void BatchEncoder::encode_block(const Readings& readings, const std::vector<Group>& columns,
+                                std::int64_t base, Bytes& out, std::vector<std::uint32_t>& order) {
+  const Group& first = columns.front();
+  const std::uint64_t unit = gather_rows(readings, first, base);
+  block_.clear();
+  wire::Writer writer(block_);
+  writer.uint_field(1, rows_.size());
+  put_runs(readings, base, unit);
+  for (const Group& group : columns) put_column(readings, group, first);
   writer.uint_field(9, first.attributes >> 2);
   writer.uint_field(10, first.attributes & 3);
   wire::Writer(out).bytes_field(3, block_);
-
-  for (std::uint32_t r = 0; r < rows; ++r) {
-    for (const Group& group : columns) order.push_back(sorted_[rows_[r] - first.from + group.from]);
+  for (const std::uint32_t row : rows_) {
+    for (const Group& group : columns) order.push_back(sorted_[row - first.from + group.from]);
   }
 }
 

@@ -39,6 +39,9 @@ class BatchEncoder {
   bool same_rows(const Readings& readings, const Group& a, const Group& b) const;
   void encode_block(const Readings& readings, const std::vector<Group>& columns, std::int64_t base,
                     Bytes& out, std::vector<std::uint32_t>& order);
+  std::uint64_t gather_rows(const Readings& readings, const Group& first, std::int64_t base);
+  void put_runs(const Readings& readings, std::int64_t base, std::uint64_t unit);
+  void put_column(const Readings& readings, const Group& group, const Group& first);
   void order_runs(const Readings& readings, std::int64_t base, std::uint64_t unit);
   void find_late(const Readings& readings, std::uint32_t devices);
   bool blocks_keep_order(const Readings& readings, std::uint32_t devices,
