@@ -146,31 +146,7 @@ void LogSpace::make_room() {
       continue;
     }
     if (p_.mending.stays(segment.id)) continue;
-    // Rows must be looked at: which stay, and how many are lost.
-    reclaiming_ = true;
-    auto rows = std::make_shared<Result<std::vector<ListedRow>>>(Status{Code::closed, "not read"});
-    p_.loop.run_blocking(
-        "read",
-        [reader = p_.reader, segment = segment, wanted, rows] { *rows = reader->list(segment, wanted); },
-        [this, alive = p_.alive, segment = segment, rows, wanted] {
-          if (!*alive) return;
-          reclaiming_ = false;
-          // A device is being taken out of it meanwhile: that commit looks again.
-          if (p_.mending.stays(segment.id)) return;
-          // what is evicted must be told, and that cannot be written
-          if (wanted && !p_.stats.trouble.empty()) return;
-          if (rows->ok()) {
-            const bool stays = !wanted && !over(0) && !full() && stays_for_letters(segment, rows->value());
-            return stays ? make_room() : reclaim(segment, rows->value(), wanted);
-          }
-          p_.mending.on_read_fault(segment.id, rows->status(), [this, alive, segment](Status status) {
-            // What cannot be mended cannot be kept either, when there is no room left. What could not be
-            // looked at just now can: no descriptor or a slow disk is no damage.
-            if (!*alive || status.ok() || status.code() == Code::unavailable || !over(0)) return;
-            if (p_.mending.given_up(segment.id)) p_.mending.lose_segment(segment.id, "damaged file");
-          });
-        });
-    return;
+    return look_and_reclaim(segment, wanted);
   }
   if (evict && !p_.open.seal_next && p_.head.row_bytes() >= p_.options.segment_bytes / 4 &&
       !p_.groups.writing) {
@@ -178,6 +154,32 @@ void LogSpace::make_room() {
     p_.open.dirty = true;
     p_.groups.schedule_close();
   }
+}
+
+// Its rows must be looked at: which stay, and how many are lost.
+void LogSpace::look_and_reclaim(const SegmentInfo& segment, bool evict) {
+  reclaiming_ = true;
+  auto rows = std::make_shared<Result<std::vector<ListedRow>>>(Status{Code::closed, "not read"});
+  p_.loop.run_blocking(
+      "read", [reader = p_.reader, segment, evict, rows] { *rows = reader->list(segment, evict); },
+      [this, alive = p_.alive, segment, rows, evict] {
+        if (!*alive) return;
+        reclaiming_ = false;
+        // A device is being taken out of it meanwhile: that commit looks again.
+        if (p_.mending.stays(segment.id)) return;
+        // what is evicted must be told, and that cannot be written
+        if (evict && !p_.stats.trouble.empty()) return;
+        if (rows->ok()) {
+          const bool stays = !evict && !over(0) && !full() && stays_for_letters(segment, rows->value());
+          return stays ? make_room() : reclaim(segment, rows->value(), evict);
+        }
+        p_.mending.on_read_fault(segment.id, rows->status(), [this, alive, segment](Status status) {
+          // What cannot be mended cannot be kept either, when there is no room left. What could not be
+          // looked at just now can: no descriptor or a slow disk is no damage.
+          if (!*alive || status.ok() || status.code() == Code::unavailable || !over(0)) return;
+          if (p_.mending.given_up(segment.id)) p_.mending.lose_segment(segment.id, "damaged file");
+        });
+      });
 }
 
 // A segment with more dead letters than this stays for them, as long as all of them have not more than their

@@ -46,6 +46,7 @@ class LogSpace {
   bool letters_have_room() const;
   std::uint64_t letter_bytes(const SegmentInfo& segment) const;
   bool stays_for_letters(const SegmentInfo& segment, const std::vector<ListedRow>& rows);
+  void look_and_reclaim(const SegmentInfo& segment, bool evict);
   void reclaim(const SegmentInfo& segment, const std::vector<ListedRow>& rows, bool evict);
 
   LogParts& p_;

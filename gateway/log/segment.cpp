@@ -361,6 +361,41 @@ Status HeadWriter::write_mark(const Mark& mark, const std::string& folder_identi
   return with_spare(folder_, [&] { return mark_.write(mark); });
 }
 
+void HeadWriter::begin_head(const GroupWrite& group, GroupResult& result) {
+  const std::uint32_t old = id_;
+  // A dead head may fail its last checkpoint: its WAL then stays beside it and readers use it as it is.
+  if (Status status = close(); !status.ok()) result.sealed_bytes = 0;
+  result.status = with_spare(folder_, [&] { return create(*group.fresh_head, group, result); });
+  if (!result.status.ok()) return remove_born(folder_, *group.fresh_head);
+  result.on_fresh_head = true;
+  id_ = *group.fresh_head;
+  if (old != 0) {
+    const std::string name = segment_name(old);
+    const auto wal = folder_.look(name + "-wal");
+    if (wal.ok() && wal.value() == 0) remove_wal(folder_, name);
+    result.sealed_bytes = bytes_of_segment(folder_, name).value_or(0);
+  }
+  // The commit stands. Should the head not open now, the next commit finds it closed and makes another.
+  auto opened = with_spare(
+      folder_, [&] { return Database::open(folder_.join(segment_name(id_)), Database::Mode::write, vfs_); });
+  if (opened.ok()) db_ = std::move(opened).value();
+  if (opened.ok() && !prepare_statements().ok()) {
+    drop_statements();
+    db_ = {};
+  }
+}
+
+void HeadWriter::write_into_head(const GroupWrite& group, GroupResult& result) {
+  result.status =
+      db_.is_open() ? write_in_transaction(group, result) : Status{Code::io, "the log's head is closed"};
+  if (result.status.ok()) return;
+  result.head_stands = db_.is_open() && db_.refused_for_space();
+  insert_row_.reset();
+  put_state_.reset();
+  drop_state_.reset();
+  if (db_.is_open()) (void)db_.execute("ROLLBACK");  // it may have rolled back by itself
+}
+
 GroupResult HeadWriter::write(const GroupWrite& group) {
   GroupResult result;
   if (group.mark_before) result.status = write_mark(*group.mark_before, group.folder_identity);
@@ -373,44 +408,9 @@ GroupResult HeadWriter::write(const GroupWrite& group) {
     result.head_stands = result.status.code() == Code::full;  // it was not touched
     return result;
   }
-  if (group.fresh_head && id_ != *group.fresh_head) {
-    const std::uint32_t old = id_;
-    // A dead head may fail its last checkpoint: its WAL then stays beside it and readers use it as it is.
-    if (Status status = close(); !status.ok()) result.sealed_bytes = 0;
-    result.status = with_spare(folder_, [&] { return create(*group.fresh_head, group, result); });
-    if (!result.status.ok()) {
-      remove_born(folder_, *group.fresh_head);
-      return result;
-    }
-    result.on_fresh_head = true;
-    id_ = *group.fresh_head;
-    if (old != 0) {
-      const std::string name = segment_name(old);
-      const auto wal = folder_.look(name + "-wal");
-      if (wal.ok() && wal.value() == 0) remove_wal(folder_, name);
-      result.sealed_bytes = bytes_of_segment(folder_, name).value_or(0);
-    }
-    // The commit stands. Should the head not open now, the next commit finds it closed and makes another.
-    auto opened = with_spare(folder_, [&] {
-      return Database::open(folder_.join(segment_name(id_)), Database::Mode::write, vfs_);
-    });
-    if (opened.ok()) db_ = std::move(opened).value();
-    if (opened.ok() && !prepare_statements().ok()) {
-      drop_statements();
-      db_ = {};
-    }
-  } else {
-    result.status =
-        db_.is_open() ? write_in_transaction(group, result) : Status{Code::io, "the log's head is closed"};
-    if (!result.status.ok()) {
-      result.head_stands = db_.is_open() && db_.refused_for_space();
-      insert_row_.reset();
-      put_state_.reset();
-      drop_state_.reset();
-      if (db_.is_open()) (void)db_.execute("ROLLBACK");  // it may have rolled back by itself
-      return result;
-    }
-  }
+  if (group.fresh_head && id_ != *group.fresh_head) begin_head(group, result);
+  else write_into_head(group, result);
+  if (!result.status.ok()) return result;
   for (const std::string& name : group.remove_after) {
     // not in the table: the next start tries again
     for (const char* suffix : {"", "-wal", "-shm"}) (void)folder_.remove(name + suffix);

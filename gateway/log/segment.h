@@ -140,6 +140,8 @@ class HeadWriter {
   Status prepare_statements();
   void drop_statements();
   Status write_in_transaction(const GroupWrite& group, GroupResult& result);
+  void begin_head(const GroupWrite& group, GroupResult& result);
+  void write_into_head(const GroupWrite& group, GroupResult& result);
   Status put_rows(Statement& insert, const GroupWrite& group, GroupResult& result);
   Status copy_rows(Statement& insert, const GroupWrite::Copy& copy, std::vector<ListedRow>& copied);
   std::uint64_t bytes_on_disk();
