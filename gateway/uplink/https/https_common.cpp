@@ -36,7 +36,7 @@ HttpsCommon::HttpsCommon(Loop& on, HttpsUplinkConfig as, const std::string& gate
       coding(content_coding_of(config.compression)),
       growth(false, config.batch_size),
       wire(wire_count_of(config.name, metrics)),
-      rate(config.upload_max, config.batches_in_flight) {
+      upload(loop, UploadRate(config.upload_max, config.batches_in_flight)) {
   for (const std::string& name : config.servers) {
     HttpUrl url = parse_http_url(name).value();
     auto dialect =

@@ -76,7 +76,7 @@ struct HttpsCommon {
   const ContentCoding coding;
   BatchGrowth growth;
   const WireCount wire;
-  UploadRate rate;
+  UploadTurns upload;
   StoredParts stored;
   bool told_passed_over = false;
   bool asked_anew = false;  // for other keys, since the last that were good

@@ -26,7 +26,7 @@ void HttpsLine::connect() {
   options.connect_timeout = common_.config.connect_timeout;
   options.answer_timeout = common_.config.send_timeout;
   options.way = {std::move(proxy).value(), &common_.wire};
-  if (common_.config.upload_max > 0) options.rate = &common_.rate;
+  if (common_.config.upload_max > 0) options.upload = &common_.upload;
   connection_ = std::make_unique<HttpConnection>(
       common_.loop, common_.server->url, &common_.tls, options,
       [this](const Status& status) {

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "loop/uv_loop.h"
 #include "record/batch.h"
+#include "sim/world/sim_loop.h"
 #include "uplink/https/https_uplink.h"
 
 namespace https_lines_test {
@@ -18,9 +19,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-Batch batch_of(Sequence first) {
+Batch batch_of(Sequence first, std::uint32_t count) {
   BatchBuilder builder;
-  for (int i = 0; i < 10; ++i) {
+  for (std::uint32_t i = 0; i < count; ++i) {
     Record record;
     record.device = "d";
     record.metric = "m";
@@ -30,7 +31,7 @@ Batch batch_of(Sequence first) {
   EncodedBatch encoded = builder.encode(0, 0);
   Batch batch;
   batch.rows.push_back(
-      {Lane::raw, first, 10, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))});
+      {Lane::raw, first, count, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))});
   return batch;
 }
 
@@ -156,8 +157,8 @@ struct Site {
     loop.run();
     return there();
   }
-  void send(Sequence first) {
-    uplink->send(batch_of(first), [this, first](Outcome outcome) {
+  void send(Sequence first, std::uint32_t count = 10) {
+    uplink->send(batch_of(first, count), [this, first](Outcome outcome) {
       CHECK_FALSE(outcomes.contains(first));
       outcomes[first] = std::move(outcome);
       order.push_back(first);
@@ -316,6 +317,56 @@ TEST_CASE(
   for (const auto& [first, outcome] : site.outcomes) CHECK(outcome.verdict == Verdict::retryable);
   CHECK(site.outcomes[21].unasked);
   CHECK_FALSE(site.outcomes[1].unasked);
+}
+
+TEST_CASE(
+    "upload turns: whoever waits has its share, whoever came first and whatever the others have; what one leaves the rest get") {
+  sim::SimLoop loop;
+  UploadTurns turns(loop, UploadRate(64'000, 3));
+  std::map<char, std::size_t> sent;
+  const auto join = [&](UploadTurns& into, char who, std::size_t bytes) {
+    return into.join(bytes, [&sent, who](std::size_t some) { sent[who] += some; });
+  };
+  const auto apart = [&](char one, char other) {
+    return std::max(sent[one], sent[other]) - std::min(sent[one], sent[other]);
+  };
+  auto a = join(turns, 'a', 1'000'000), b = join(turns, 'b', 1'000'000);
+  CHECK(sent.empty());
+  loop.run_for(10s);
+  CHECK(sent['a'] + sent['b'] >= 630'000);
+  CHECK(sent['a'] + sent['b'] <= 650'000);
+  CHECK(apart('a', 'b') <= 6400);
+  const auto c = join(turns, 'c', 5'000);
+  loop.run_for(400ms);
+  CHECK(sent['c'] == 5'000);
+  a.reset();
+  const auto before = sent;
+  loop.run_for(1s);
+  CHECK(sent['a'] == before.at('a'));
+  CHECK(sent['b'] - before.at('b') >= 60'000);
+  CHECK(sent['b'] - before.at('b') <= 71'000);
+  // No piece below 1 KiB: then one after the other has one.
+  UploadTurns slow(loop, UploadRate(1024, 3));
+  const auto x = join(slow, 'x', 9000), y = join(slow, 'y', 9000), z = join(slow, 'z', 9000);
+  loop.run_for(8s);
+  for (const char who : {'x', 'y', 'z'}) {
+    CHECK(sent[who] >= 2048);
+    CHECK(sent[who] % 1024 == 0);
+  }
+  CHECK(apart('x', 'z') <= 1024);
+}
+
+TEST_CASE("https lines: two that share an upload rate go forward side by side") {
+  Site site(2, [](HttpsUplinkConfig& config) { config.upload_max = 16 << 10; });
+  for (const Sequence first : {1, 1001}) site.send(first, 100);
+  site.until([&] { return site.server.asking("1") || site.server.asking("1001"); });
+  REQUIRE(site.server.clients.size() == 2);
+  for (const auto& client : site.server.clients)
+    CHECK((!client->asked.empty() || client->heard.size() > 5'000));  // of 10,000 and more
+  site.until([&] { return site.server.asks({"1", "1001"}); });
+  for (const char* first : {"1", "1001"}) site.server.answer(first);
+  site.until([&] { return site.outcomes.size() == 2; });
+  for (const auto& [first, outcome] : site.outcomes) CHECK(outcome.verdict == Verdict::acknowledged);
 }
 
 }  // namespace https_lines_test
