@@ -26,6 +26,7 @@ struct HttpsServer {
   std::string name;
   HttpUrl url;
   std::unique_ptr<Dialect> dialect;
+  Instant left_alone_until{};  // as it asked for, whichever connection heard it
 };
 
 struct HttpsPlace {

@@ -120,16 +120,18 @@ struct Site {
   UvLoop loop;
   Rng rng{1};
   Metrics metrics;
-  Server server{loop};
+  Server server{loop}, spare{loop};
   std::unique_ptr<HttpsUplink> uplink;
   std::vector<bool> reach;               // as it was said
   std::map<Sequence, Outcome> outcomes;  // of the batch that begins with this
   std::vector<Sequence> order;           // in which they came
 
-  explicit Site(std::size_t connections, const std::function<void(HttpsUplinkConfig&)>& configure = {}) {
+  explicit Site(std::size_t connections, const std::function<void(HttpsUplinkConfig&)>& configure = {},
+                bool with_spare = false) {
     HttpsUplinkConfig config;
     config.name = "up";
     config.servers = {text("http://127.0.0.1:", server.port())};
+    if (with_spare) config.servers.push_back(text("http://127.0.0.1:", spare.port()));
     config.dialect = choose(built_dialects(), "generic");
     config.batches_in_flight = connections;
     config.initial_interval = config.max_interval = 50ms;
@@ -367,6 +369,112 @@ TEST_CASE("https lines: two that share an upload rate go forward side by side") 
   for (const char* first : {"1", "1001"}) site.server.answer(first);
   site.until([&] { return site.outcomes.size() == 2; });
   for (const auto& [first, outcome] : site.outcomes) CHECK(outcome.verdict == Verdict::acknowledged);
+}
+
+TEST_CASE("https lines: a server that asks for time is left alone by all of them, and over an outage") {
+  Site site(2);
+  for (const Sequence first : {1, 11, 21}) site.send(first);
+  site.until([&] { return site.server.asks({"1", "11"}); });
+  const Instant told = site.loop.now();
+  site.server.answer("1", "429 Too Many Requests", "Retry-After: 4\r\nContent-Length: 0\r\n\r\n");
+  site.until([&] { return site.outcomes.size() == 2; });
+  CHECK(site.outcomes[1].retry_after == 4s);
+  const auto left_alone = [&](Sequence first) {
+    CHECK(site.outcomes[first].verdict == Verdict::retryable);
+    CHECK(site.outcomes[first].unasked);
+    CHECK(site.outcomes[first].open == std::vector<std::uint32_t>{0});
+    CHECK(site.outcomes[first].retry_after > 0s);
+    CHECK(site.outcomes[first].retry_after <= 4s);
+  };
+  left_alone(21);
+  // What is on its way may have its answer; here the connection goes, and with it the last that stood.
+  site.server.cut("11");
+  site.until([&] { return site.reach.size() == 3; });
+  CHECK(site.reach.back());
+  site.send(31);
+  site.until([&] { return site.outcomes.contains(31); });
+  left_alone(31);
+  site.until([&] { return site.loop.now() - told > 4100ms; });
+  site.send(41);
+  site.until([&] { return site.server.asks({"41"}); });
+}
+
+namespace {
+
+void send_four(Site& site, Server& to) {
+  site.outcomes.clear();
+  for (const Sequence first : {101, 111, 121, 131}) site.send(first);
+  site.until([&] { return to.asks({"101", "111", "121", "131"}); });
+}
+
+void four_are_stored(Site& site, Server& by) {
+  send_four(site, by);
+  for (const char* first : {"101", "111", "121", "131"}) by.answer(first);
+  site.until([&] { return site.outcomes.size() == 4; });
+  for (const auto& [first, outcome] : site.outcomes) CHECK(outcome.verdict == Verdict::acknowledged);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "https lines: where a server dies with four requests on their way each has one outcome, and all go to the next") {
+  const std::string later = "Retry-After: 600\r\nContent-Length: 0\r\n\r\n";
+  // Those that had been good before are tried once more; a server that says it cannot is left, too.
+  for (const std::string how : {"cut", "cut, good before", "503"}) {
+    CAPTURE(how);
+    Site site(4, {}, true);
+    if (how == "cut, good before") four_are_stored(site, site.server);
+    send_four(site, site.server);
+    site.server.close_door();
+    for (const char* first : {"101", "111", "121", "131"}) {
+      if (how == "503") site.server.answer(first, "503 Busy", later);
+      else site.server.cut(first);
+    }
+    site.until([&] { return site.outcomes.size() == 4 && site.reach.size() == 3; });
+    CHECK(site.reach == std::vector<bool>{true, false, true});
+    for (const auto& [first, outcome] : site.outcomes) {
+      CHECK(outcome.verdict == Verdict::retryable);
+      CHECK(outcome.open == std::vector<std::uint32_t>{0});
+    }
+    four_are_stored(site, site.spare);  // who asked for time was the other
+    CHECK(site.server.clients.size() == 4);
+    CHECK(site.spare.clients.size() == 4);
+    CHECK(site.reach.size() == 3);
+  }
+}
+
+TEST_CASE(
+    "https lines: a server that says it cannot is left for the next one, once what is on its way there has its answers") {
+  Site site(3, {}, true);
+  for (const Sequence first : {1, 11}) site.send(first);
+  site.until([&] { return site.server.asks({"1", "11"}); });
+  site.server.answer("1", "503 Busy", "Retry-After: 600\r\nContent-Length: 0\r\n\r\n");
+  site.until([&] { return site.outcomes.contains(1); });
+  site.send(21);  // neither there nor here, until it is known where
+  site.server.answer("11");
+  site.until([&] { return site.outcomes.size() == 3 && site.reach.size() == 3; });
+  CHECK(site.outcomes[11].verdict == Verdict::acknowledged);
+  CHECK(site.outcomes[21].unasked);
+  CHECK(site.server.clients.size() == 2);
+  site.outcomes.clear();
+  site.send(21);
+  site.until([&] { return site.spare.asks({"21"}); });
+  CHECK(site.server.standing() == 0);
+}
+
+TEST_CASE("https lines: what one server would not let in the next one is not asked for later") {
+  Site site(
+      3, [](HttpsUplinkConfig& config) { config.max_interval = 1h; }, true);
+  site.send(1);
+  site.until([&] { return site.server.asks({"1"}); });
+  site.server.close_door();
+  site.send(11);
+  const Instant refused = site.loop.now() + 200ms;
+  site.until([&] { return site.loop.now() > refused; });
+  site.server.cut("1");
+  site.until([&] { return site.reach.size() == 3; });
+  for (const Sequence first : {21, 31, 41}) site.send(first);
+  site.until([&] { return site.spare.asks({"21", "31", "41"}); });
 }
 
 }  // namespace https_lines_test
