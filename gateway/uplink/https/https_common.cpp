@@ -31,7 +31,7 @@ HttpsCommon::HttpsCommon(Loop& on, HttpsUplinkConfig as, const std::string& gate
     : loop(on),
       config(std::move(as)),
       kind(kind_of(config.dialect)),
-      tls(loop, config.tls, {"uplink", config.name, "servers"}, http_alpn()),
+      tls(loop, config.tls, {"uplink", config.name, "servers"}),
       login(config),
       coding(content_coding_of(config.compression)),
       growth(false, config.batch_size),
