@@ -219,6 +219,8 @@ bool Shipper::send(ShippingLane& lane, Run& run) {
   if (from == run.pieces.end()) return send_nothing(lane, run, *flight.stands_for);
   Batch batch = batching_.fill(run, from, uplink_.limits(), flight);
   MILLRACE_CHECK(!batch.rows.empty());  // servable() saw waiting bytes
+  // Another may be due before this one has its answer.
+  if (!flight.full && run.rest.count() > 0) run.rests_until = flight.sent + run.rest;
   if (uplink_.keeps_marker()) batch.marker = far_.marker_after(flight.lane, run, batch);
   uplink_.send(std::move(batch), [this, alive = std::weak_ptr(alive_),
                                   id = flights_.add(std::move(flight))](const Outcome& outcome) {
@@ -286,13 +288,17 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       far_.on_acknowledged();
       breaker_.on_success();
       backoff_.on_success(now);
-      if (!flight.full) run.rests_until = now + outcome.rest;
+      if (!flight.full) {
+        run.rest = outcome.rest;
+        run.rests_until = now + run.rest;
+      }
       counts_.round_trip.observe(to_seconds(now - flight.sent));
       if (run.rows_max != SIZE_MAX) run.rows_max = run.rows_max > 1024 ? SIZE_MAX : run.rows_max * 2;
       if (flight.stands_for) isolation_.on_neighbour(run, *flight.stands_for, true, now);
       break;
     case Verdict::retryable:
       counts_.retries.add();
+      if (!flight.full) run.rests_until = {};
       latency_.on_trouble();
       far_.on_trouble(outcome.verdict, outcome.reason);
       isolation_.on_lost(run, flight, outcome, flights_.empty(), uplink_.limits().apart, now);
