@@ -605,7 +605,8 @@ class FarStub(north.HttpStub):
 
 class Encrypted(Liar):
     """By TLS, to whoever has a certificate of one of these CAs, or none. Knows of each connection whether its session was resumed and the number of
-    the certificate it was shown; lets in `room` at a time, after a third of a second where that is few, and turns the rest away at once."""
+    the certificate it was shown; answers while `gate` is open; lets in `room` at a time, after a third of a second where that is few, and turns the rest
+    away at once."""
 
     def __init__(self, folder, *cas, room=None):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -614,7 +615,8 @@ class Encrypted(Liar):
         for ca in (folder, *cas):
             self.context.load_verify_locations(ca / "ca.pem")
         self.room, self.turned_away, self.shaken, self.open, self.lock = room, 0, [], set(), threading.Lock()
-        self.now, self.most, self.closes = 0, 0, False
+        self.now, self.most, self.closes, self.gate = 0, 0, False, threading.Event()
+        self.gate.set()
         super().__init__()
         self.say = self.late
 
@@ -648,6 +650,7 @@ class Encrypted(Liar):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
+        self.gate.wait(60)
         time.sleep(0.1)
         with self.lock:
             self.now -= 1
@@ -687,8 +690,12 @@ class Tunnels:
         server = socket.create_connection((host.decode(), int(port)))
         self.asked += 1
         client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        for one, other in ((client, server), (server, client)):
-            threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+        back = threading.Thread(target=self.pump, args=(server, client), daemon=True)
+        back.start()
+        self.pump(client, server)
+        back.join()
+        client.close()
+        server.close()
 
     @staticmethod
     def pump(source, to):
@@ -869,7 +876,9 @@ class Connections(North):
         def send(prefix):
             nonlocal sent
             before = len(server.shaken)
+            server.gate.clear()
             self.publish(self.COUNT, *self.MANY, "--prefix", prefix)
+            server.gate.set()
             self.drained()
             sent += self.COUNT
             self.assertEqual(server.stored, set(range(1, sent + 1)))

@@ -148,7 +148,7 @@ TEST_CASE(
   options.clock = ClockHistory::Kind::steady;
   World world(seed() + 2, options);
   make_apart(world, 2 << 10);
-  FarSide& far = world.far_side();
+  auto& far = world.far_side();
   const Counter& retries = world.metrics().counter("millrace_uplink_retries_total", "", {{"uplink", "far"}});
   std::uint64_t n = 0;
   // Of a backlog four are on their way at once. The longest trip takes 400 ms.

@@ -59,7 +59,7 @@ TEST_CASE(
   options.uplink_up = false;
   options.clock = ClockHistory::Kind::steady;
   World world(seed() + 1, options);
-  FarSide& far = world.far_side();
+  auto& far = world.far_side();
   far.limits_ = {4, 16 << 10, 30s, true};
   far.rest = 1h;
   far.round_trip = 4s;  // one or more for each
