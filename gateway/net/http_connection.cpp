@@ -77,10 +77,10 @@ void HttpConnection::send() {
   std::string head = head_of(ask_, where_);
   const std::size_t size = head.size() + ask_.body.size();
   written_ = moved_bytes_ = 0;
-  allowance_ = options_.rate ? options_.rate->time_of(size) : Duration{0};
-  if (options_.rate) {
+  allowance_ = options_.upload ? options_.upload->rate().time_of(size) : Duration{0};
+  if (options_.upload) {
     unsent_ = std::move(head) + ask_.body;
-    feed();
+    turn_ = options_.upload->join(size, [this](std::size_t some) { feed(some); });
   } else {
     if (size <= together_max) {
       stream_->write(head + ask_.body);
@@ -94,18 +94,11 @@ void HttpConnection::send() {
   watch();
 }
 
-// What the link is to carry now, and more in a moment.
-void HttpConnection::feed() {
-  if (!stream_) return;
-  const auto from = static_cast<std::size_t>(written_);
-  const std::size_t size = options_.rate->take(unsent_.size() - from, loop_.now());
-  if (size > 0) stream_->write(unsent_.substr(from, size));
+// What the link is to carry of it now.
+void HttpConnection::feed(std::size_t size) {
+  stream_->write(unsent_.substr(static_cast<std::size_t>(written_), size));
   written_ += size;
-  if (written_ < unsent_.size()) {
-    feeder_ = loop_.after(UploadRate::piece, [this] { feed(); });
-    return;
-  }
-  unsent_ = {};
+  if (written_ == unsent_.size()) unsent_ = {};
 }
 
 void HttpConnection::watch() {
@@ -178,7 +171,7 @@ void HttpConnection::on_reply() {
 
 void HttpConnection::finish(HttpAnswered answer) {
   timer_.reset();
-  feeder_.reset();
+  turn_.reset();
   unsent_ = {};
   const auto answered = std::exchange(answered_, nullptr);
   answered(std::move(answer));

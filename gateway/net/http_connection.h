@@ -16,7 +16,7 @@
 #include "net/dial.h"
 #include "net/http_client.h"
 #include "net/http_reply.h"
-#include "net/upload_rate.h"
+#include "net/upload_turns.h"
 
 namespace millrace {
 
@@ -47,7 +47,7 @@ class HttpConnection {  // destroying it closes; no callback runs afterwards
     Duration answer_timeout = std::chrono::seconds(30);
     std::size_t answer_max = 256 << 10;
     DialWay way{};
-    UploadRate* rate = nullptr;  // of requests; it outlives this
+    UploadTurns* upload = nullptr;  // of requests, with others; it outlives this
   };
   // `tls`: for https; it outlives this. `connected` runs once, later; `closed` when the connection ends while
   // nothing is asked. Both may destroy this.
@@ -63,7 +63,7 @@ class HttpConnection {  // destroying it closes; no callback runs afterwards
  private:
   void on_dialled(Result<std::unique_ptr<Stream>> result);
   void send();
-  void feed();
+  void feed(std::size_t size);
   void on_bytes(BytesView bytes);
   void on_reply();
   void watch();
@@ -83,11 +83,11 @@ class HttpConnection {  // destroying it closes; no callback runs afterwards
   bool sent_ = false, early_ = false, rested_ = false;
   Instant dialled_;
   unsigned asked_ = 0;  // on this connection
-  std::string unsent_;  // a request that waits for its turn on the link; what is written_ of it went
+  std::string unsent_;  // a request that has its turns on the link; what is written_ of it went
   // of this request; and what the server's kernel had at the last look
   std::uint64_t written_ = 0, moved_bytes_ = 0;
   Duration allowance_{};  // that the link's share of it takes
-  std::unique_ptr<Timer> feeder_;
+  std::unique_ptr<UploadTurns::Place> turn_;
   Instant begun_, moved_;
 };
 

@@ -2,6 +2,7 @@
 // then one probe decides. Pure, time is an argument.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
 #include "base/time.h"
@@ -31,10 +32,10 @@ class Breaker {
   void on_failure(Instant now) {
     if (state(now) != State::closed || ++failures_ >= options_.failures_to_open) open(now, options_.open_for);
   }
-  // Opens at once: what failed will not heal by trying again soon.
+  // Opens at once: what failed will not heal by trying again soon. For no less than it would be open anyway.
   void open(Instant now, Duration for_how_long) {
+    open_for_ = std::max(for_how_long, wait(now));
     opened_ = now;
-    open_for_ = for_how_long;
   }
 
  private:

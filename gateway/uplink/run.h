@@ -38,6 +38,7 @@ struct Run {
   std::size_t rows_max = SIZE_MAX;  // of one batch; smaller while a poison record is being isolated
   bool reading = false;
   Instant rests_until;  // less than a full batch waits until then
+  Duration rest{};      // from one such batch to the next, as the far side asked for last
 
   bool exhausted(Sequence committed) const {
     return up ? next > std::min(end, committed) : next < end || next == 0;

@@ -219,6 +219,8 @@ bool Shipper::send(ShippingLane& lane, Run& run) {
   if (from == run.pieces.end()) return send_nothing(lane, run, *flight.stands_for);
   Batch batch = batching_.fill(run, from, uplink_.limits(), flight);
   MILLRACE_CHECK(!batch.rows.empty());  // servable() saw waiting bytes
+  // Another may be due before this one has its answer.
+  if (!flight.full && run.rest.count() > 0) run.rests_until = flight.sent + run.rest;
   if (uplink_.keeps_marker()) batch.marker = far_.marker_after(flight.lane, run, batch);
   uplink_.send(std::move(batch), [this, alive = std::weak_ptr(alive_),
                                   id = flights_.add(std::move(flight))](const Outcome& outcome) {
@@ -286,25 +288,21 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       far_.on_acknowledged();
       breaker_.on_success();
       backoff_.on_success(now);
-      if (!flight.full) run.rests_until = now + outcome.rest;
+      if (!flight.full) {
+        run.rest = outcome.rest;
+        run.rests_until = now + run.rest;
+      }
       counts_.round_trip.observe(to_seconds(now - flight.sent));
       if (run.rows_max != SIZE_MAX) run.rows_max = run.rows_max > 1024 ? SIZE_MAX : run.rows_max * 2;
       if (flight.stands_for) isolation_.on_neighbour(run, *flight.stands_for, true, now);
       break;
     case Verdict::retryable:
       counts_.retries.add();
+      if (!flight.full) run.rests_until = {};
       latency_.on_trouble();
       far_.on_trouble(outcome.verdict, outcome.reason);
       isolation_.on_lost(run, flight, outcome, flights_.empty(), uplink_.limits().apart, now);
-      if (far_.up() && !stopping_) {
-        // Who looks for a record that cannot pass loses connections on purpose.
-        if (outcome.some) breaker_.on_success();
-        else if (!isolation_.suspicion().alone()) breaker_.on_failure(now);
-        // A far side that stores a part of each batch is not down: with waits that grow, one record in a
-        // hundred that is throttled would stop the rest.
-        const Duration wait = outcome.some ? options_.initial_interval : backoff_.next(rng_);
-        not_before_ = std::max(not_before_, now + std::max(outcome.retry_after, wait));
-      }
+      if (far_.up() && !stopping_) hold_off(flight, outcome, now);
       break;
     case Verdict::refused:
       if (!outcome.unasked) breaker_.on_success();  // the far side works, it is the data
@@ -319,7 +317,25 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   if (far_.open()) latency_.look_at(lanes_);
 }
 
+// One outage is one failure, however many batches meet it. What the far side asks for is heard from each.
+void Shipper::hold_off(const Flight& flight, const Outcome& outcome, Instant now) {
+  Duration wait{0};
+  if (outcome.some) {
+    // A far side that stores a part of each batch is not down: with waits that grow, one record in a
+    // hundred that is throttled would stop the rest.
+    breaker_.on_success();
+    wait = options_.initial_interval;
+  } else if (flight.sent > failed_) {
+    failed_ = now;
+    // Who looks for a record that cannot pass loses connections on purpose.
+    if (!isolation_.suspicion().alone()) breaker_.on_failure(now);
+    wait = backoff_.next(rng_);
+  }
+  not_before_ = std::max(not_before_, now + std::max(outcome.retry_after, wait));
+}
+
 void Shipper::block(const std::string& reason, Duration retry_after) {
+  failed_ = loop_.now();
   latency_.on_trouble();
   far_.on_trouble(Verdict::blocked, reason);
   breaker_.open(loop_.now(), std::max(retry_after, blocked_for));

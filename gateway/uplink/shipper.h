@@ -79,6 +79,7 @@ class Shipper {
 
   // ---- what becomes of it
   void on_outcome(std::uint64_t flight, const Outcome& outcome);
+  void hold_off(const Flight& flight, const Outcome& outcome, Instant now);
   void block(const std::string& reason, Duration retry_after);
 
   Loop& loop_;
@@ -96,6 +97,7 @@ class Shipper {
   bool read_anew_ = false;  // times can be told that could not be, or otherwise
   std::unique_ptr<Timer> pump_timer_;
   Instant not_before_, stop_deadline_;
+  Instant failed_;  // when the far side last did: what was on its way then and fails, too, is no more news
   bool stopping_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>();  // calls that come back hold it weakly
 

@@ -70,6 +70,12 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> told) {
           }
           return done(outcome);
         }
+        if (loop_.now() < busy_until) {
+          outcome.verdict = Verdict::retryable;
+          outcome.reason = "busy";
+          outcome.retry_after = retry_after;
+          return done(outcome);
+        }
         std::vector<Record> stored;
         std::vector<std::uint32_t> swallowed;
         for (const Row& row : batch.rows) {

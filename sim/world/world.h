@@ -50,6 +50,9 @@ class FarSide : public Uplink {
   double lose_answer = 0;  // stored, but the answer never arrives: retryable
   Duration round_trip = std::chrono::milliseconds(50);
   Duration rest{};  // that it asks for where less than a full batch waits
+  // Until then it takes nothing, and says so; with what it asks for.
+  Instant busy_until;
+  Duration retry_after{};
   // Where they are `apart` each batch takes a time of its own, and a connection that ends takes one batch
   // along.
   Limits limits_{4, 64 << 10};

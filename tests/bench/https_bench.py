@@ -41,14 +41,15 @@ listen = "127.0.0.1:@observe@"
 
 
 class Sink:
-    """Takes each request over TLS 1.2 and answers 204. `bodies` keeps the first ones, to be sent again by curl; `handshakes` has bytes of both
-    directions and whether a session was resumed."""
+    """Takes each request over TLS 1.2 and answers 204, `delay` seconds after it has all of it. `bodies` keeps the first ones, to be sent again by curl;
+    `handshakes` has bytes of both directions and whether a session was resumed; `most` is how many requests waited for their answer at a time."""
 
-    def __init__(self, tls, keep=0):
+    def __init__(self, tls, keep=0, delay=0):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(tls / "server.pem", tls / "server.key")
         self.context.maximum_version = ssl.TLSVersion.TLSv1_2
         self.keep, self.bodies, self.requests, self.bytes, self.handshakes, self.cipher, self.open = keep, [], 0, 0, [], None, set()
+        self.delay, self.lock, self.now, self.most = delay, threading.Lock(), 0, 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"https://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.serve, daemon=True).start()
@@ -109,9 +110,19 @@ class Sink:
                     self.bodies.append(bytes(pending[end + 4:whole]))
                 self.requests, self.bytes = self.requests + 1, self.bytes + whole - end - 4
                 del pending[:whole]
+                if self.delay:
+                    self.wait()
                 tls.write(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n")
                 flush()
             more()
+
+    def wait(self):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(self.delay)
+        with self.lock:
+            self.now -= 1
 
     def hang_up(self):
         for peer in list(self.open):
@@ -139,9 +150,9 @@ class HttpsBench:
         wait_for(lambda: self.metric("millrace_input_up") == 1, "the endpoint listens")
         return gateway, port
 
-    def https_drain(self, server, uplink, readings):
-        """CPU microseconds a reading, from the log to the answer of the far side, for readings of 10 devices; what it costs to start with
-        an empty log, and to connect, is taken off."""
+    def https_drain(self, server, uplink, readings, devices=10, window=500):
+        """CPU microseconds a reading, from the log to the answer of the far side, for readings of so many devices; what it costs to start with
+        an empty log, and to connect, is taken off. And readings a second, from the start on."""
         connected = uplink.replace("@tls@", f'tls_ca = "{self.tls()}/ca.pem"')
         gateway, _ = self.at_https(server, connected)
         wait_for(lambda: self.metric("millrace_uplink_up") == 1, "connected")
@@ -149,8 +160,8 @@ class HttpsBench:
         gateway.stop()
         self.forget_state()
         gateway, port = self.at_https("http://127.0.0.1:1", uplink.replace("@tls@", ""))
-        subprocess.run([str(BUILD / "tests" / "pipelined_publisher"), str(port), "--connections", "10", "--window", "500", "--count", str(readings)], check=True,
-                       capture_output=True)
+        subprocess.run([str(BUILD / "tests" / "pipelined_publisher"), str(port), "--connections", str(devices), "--window", str(window), "--count", str(readings)],
+                       check=True, capture_output=True)
         gateway.stop()
         gateway, _ = self.at_https(server, connected)
         begin = time.monotonic()
@@ -219,6 +230,24 @@ class HttpsBench:
     def clickhouse_cpu(self):
         form = re.search(r'format = "(\w+)"', north.ClickHouse.config)
         return self.to_server(north.ClickHouse, 300_000, ["clickhouse", form[1] if form else "json"])
+
+    def https_connections(self):
+        """Readings a second of a backlog, as JSON lines over TLS, to a server whose answers take 50 ms, by so many connections."""
+        readings, rates = 200_000, {}
+        for connections in (1, 2, 4, 8):
+            some = []
+            for _ in range(3):
+                sink = Sink(self.tls(), delay=0.05)
+                # small batches of small rows: the readings of the publisher count up, and pack better than any real ones
+                used, rate = self.https_drain(sink.url, f'connections = {connections}\nbatch_size = "4KiB"\n@tls@', readings, 50, 4)
+                sink.end()
+                some.append(rate)
+                print(f"   {connections} connections: {rate:.0f} readings/s in {sink.requests} requests, {sink.most} of them at a time; {used:.3f} us/reading",
+                      flush=True)
+                if sink.most != connections:
+                    raise AssertionError(f"{sink.most} requests at a time by {connections} connections")
+            rates[connections] = statistics.median(some)
+        return rates[4], f"readings/s by one connection ({rates[2]:.0f} by two, {rates[8]:.0f} by eight)", rates[1], 3
 
     def https_handshake_bytes(self):
         """Bytes of both directions until the server is done; the resumed one comes after the server hung up."""

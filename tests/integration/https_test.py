@@ -532,7 +532,8 @@ class Together(North):
 
 class FarStub(north.HttpStub):
     """Takes JSON lines a long way off: `delay` seconds before a request is judged, and as long again before its answer is there. Counts how many it has
-    at a time; refuses one with `refused` in it; keeps half of one answer to itself, with the connection, once it has several (`halve`)."""
+    at a time; refuses one with `refused` in it; keeps half of one answer to itself, with the connection, once it has several (`halve`); ends without
+    a word for any (`dies`)."""
 
     class Handler(north.HttpStub.Handler):
         def do_HEAD(self):
@@ -554,6 +555,8 @@ class FarStub(north.HttpStub):
 
         def judge(self, server, body):
             server.open.wait(60)
+            if server.dies:
+                raise OSError("it is dead")
             time.sleep(server.delay)
             records = [record for record in map(json.loads, body.splitlines()) if record["kind"] == "reading"]
             with server.lock:
@@ -579,7 +582,7 @@ class FarStub(north.HttpStub):
 
     def __init__(self, delay=0.1):
         self.lock, self.open, self.delay, self.now, self.most = threading.Lock(), threading.Event(), delay, 0, 0
-        self.refused, self.halve, self.halved, self.records, self.answered = None, False, None, [], []
+        self.refused, self.halve, self.halved, self.records, self.answered, self.dies = None, False, None, [], [], False
         super().__init__(self.Handler)
 
     def numbers(self):
@@ -598,6 +601,114 @@ class FarStub(north.HttpStub):
         with self.lock:
             known = {number for when, number in self.answered if when < moment}
         return next(number for number in range(1, len(known) + 2) if number not in known) - 1
+
+
+class Encrypted(Liar):
+    """By TLS, to whoever has a certificate of one of these CAs, or none. Knows of each connection whether its session was resumed and the number of
+    the certificate it was shown; answers while `gate` is open; lets in `room` at a time, after a third of a second where that is few, and turns the rest
+    away at once."""
+
+    def __init__(self, folder, *cas, room=None):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        self.context.verify_mode = ssl.CERT_OPTIONAL
+        for ca in (folder, *cas):
+            self.context.load_verify_locations(ca / "ca.pem")
+        self.room, self.turned_away, self.shaken, self.open, self.lock = room, 0, [], set(), threading.Lock()
+        self.now, self.most, self.closes, self.gate = 0, 0, False, threading.Event()
+        self.gate.set()
+        super().__init__()
+        self.say = self.late
+
+    def talk(self, client):
+        with self.lock:
+            full = self.room is not None and len(self.open) >= self.room
+            if full:
+                self.turned_away += 1
+            else:
+                self.open.add(client)
+        if full:
+            return client.close()
+        try:
+            if self.room is not None:
+                time.sleep(0.3)
+                client.settimeout(1)  # who rests longer is closed
+            inside = self.context.wrap_socket(client, server_side=True)
+            with self.lock:
+                self.open = self.open - {client} | {inside}
+                self.shaken.append((inside.session_reused, (inside.getpeercert() or {}).get("serialNumber")))
+            client = inside
+            super().talk(inside)
+        except OSError:
+            client.close()
+        finally:
+            with self.lock:
+                self.open.discard(client)
+
+    def late(self, client, _head, body, size):
+        body = self.rest(client, body, size)
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.gate.wait(60)
+        time.sleep(0.1)
+        with self.lock:
+            self.now -= 1
+            self.stored |= {json.loads(line)["sequence"] for line in body.splitlines()}
+        client.sendall(b"HTTP/1.1 204 No Content\r\n" + (b"Connection: close\r\n" if self.closes else b"") + b"\r\n")
+        return False if self.closes else None
+
+    def hang_up(self):
+        for one in list(self.open):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+class Tunnels:
+    """A proxy that lets everybody through (CONNECT), and counts them."""
+
+    def __init__(self):
+        self.listener, self.asked = socket.create_server(("127.0.0.1", 0)), 0
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.let_through, args=(client,), daemon=True).start()
+
+    def let_through(self, client):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(65536)
+        host, port = re.match(rb"CONNECT ([^ :]+):(\d+) ", head).groups()
+        server = socket.create_connection((host.decode(), int(port)))
+        self.asked += 1
+        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        back = threading.Thread(target=self.pump, args=(server, client), daemon=True)
+        back.start()
+        self.pump(client, server)
+        back.join()
+        client.close()
+        server.close()
+
+    @staticmethod
+    def pump(source, to):
+        try:
+            while data := source.recv(65536):
+                to.sendall(data)
+        except OSError:
+            pass
+        for one in (source, to):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
 
 
 class Connections(North):
@@ -655,6 +766,156 @@ class Connections(North):
         self.assertEqual(doubled, sorted(stub.halved))  # it, and none of those beside it
         self.assertEqual(self.metric("millrace_uplink_retries_total"), 1)
         self.assertNotIn("records wait in the log", self.gateway_log())  # no outage
+
+    def test_a_server_that_dies_with_four_on_their_way(self):
+        """All four go to the next server, once, and none goes back."""
+        first, second = FarStub(), FarStub()
+        for stub in (first, second):
+            self.addCleanup(stub.end)
+        self.start(f'{first.url}", "{second.url}', 'dialect = "generic"\nbatch_size = "4KiB"\nconnections = 4\n', timeout="30s")
+        first.open.set()
+        self.publish(self.COUNT, *self.MANY)
+        self.drained()  # the link is known
+        there = self.COUNT
+        first.open.clear()
+        self.publish(self.COUNT, *self.MANY, "--prefix", "more")
+        wait_for(lambda: first.now == 4, "four are on their way")
+        first.dies = True
+        first.shutdown()
+        first.socket.close()
+        second.open.set()
+        first.open.set()
+        self.drained()
+        self.assertEqual(sorted(first.numbers()), list(range(1, there + 1)))
+        self.assertEqual(sorted(second.numbers()), list(range(there + 1, there + self.COUNT + 1)))
+        self.assertGreaterEqual(second.most, 3)
+        self.assertEqual(self.gateway_log().count("records wait in the log"), 1)
+
+    def test_reloads_and_an_end_with_four_on_their_way(self):
+        """What is on its way has its answers first: nothing is missing, nothing comes twice; and a server that says nothing holds nobody up."""
+        stub = self.far(4, delay=0.2)
+        gateway, config = self.processes[-1], self.folder / "millrace.toml"
+        several = config.read_text()
+        alone = several.replace("connections = 4", "connections = 1")
+        begin, rest = several.index("[[uplinks.https]]"), several.index("[observe]")
+        none = several[:begin] + several[rest:]
+        stub.open.set()
+        sent = 0
+
+        def on_their_way(prefix):
+            self.publish(self.COUNT, *self.MANY, "--prefix", prefix)
+            wait_for(lambda: stub.now >= 3, "several are on their way")
+
+        def reload(text):
+            config.write_text(text)
+            gateway.process.send_signal(signal.SIGHUP)
+        on_their_way("one")
+        reload(alone)
+        self.drained()
+        sent += self.COUNT
+        self.assertEqual(sorted(stub.numbers()), list(range(1, sent + 1)))
+        stub.most = 0
+        self.publish(self.COUNT, *self.MANY, "--prefix", "two")
+        self.drained()
+        sent += self.COUNT
+        self.assertEqual(stub.most, 1)
+        reload(several)
+        on_their_way("three")
+        self.assertEqual(gateway.stop(), 0)
+        gateway = self.gateway(config)
+        self.drained()
+        sent += self.COUNT
+        self.assertEqual(sorted(stub.numbers()), list(range(1, sent + 1)))
+        # The uplink goes while nobody answers; what it left is sent when it is back.
+        stub.open.clear()
+        on_their_way("four")
+        reload(none)
+        wait_for(lambda: self.metric("millrace_uplink_connections") == 0, "it is gone", 20)
+        stub.dies = True
+        stub.open.set()
+        wait_for(lambda: stub.now == 0, "they are dealt with")
+        stub.dies = False
+        reload(several)
+        wait_for(lambda: self.metric("millrace_uplink_up") == 1, "it is back")
+        self.drained()
+        sent += self.COUNT
+        self.assertEqual(sorted(stub.numbers()), list(range(1, sent + 1)))
+        stub.open.clear()
+        on_their_way("five")
+        begin = time.monotonic()
+        self.assertEqual(gateway.stop(), 0)
+        self.assertLess(time.monotonic() - begin, 8)
+        self.assertNotIn("ERROR", gateway.text())
+
+    def encrypted(self, *cas, more="", **how):
+        server = Encrypted(self.tls(), *cas, **how)
+        self.addCleanup(server.end)
+        self.start(f"https://localhost:{server.port}", f'tls_ca = "{self.tls()}/ca.pem"\nbatch_size = "4KiB"\nconnections = 4\n{more}', timeout="30s")
+        return server
+
+    def test_sessions_of_four_connections(self):
+        """Of the four the first shakes hands in full; each other one, and each that comes later, resumes that session: also where the server ends each
+        connection with its answer, and through a proxy. Another certificate is shown from the next connection on, and begins a session of its own."""
+        tls, other, shown, proxy = self.tls(), self.folder / "other", self.folder / "shown", Tunnels()
+        self.addCleanup(proxy.listener.close)
+        subprocess.run([ROOT / "packaging" / "test-ca.sh", other], check=True, stdout=subprocess.DEVNULL)
+        shown.mkdir()
+
+        def show(folder):
+            for name in ("client.key", "client.pem"):
+                (shown / "next").write_bytes((folder / name).read_bytes())
+                (shown / "next").chmod(0o600)
+                (shown / "next").rename(shown / name)
+
+        def serial(folder):
+            return subprocess.run(["openssl", "x509", "-in", folder / "client.pem", "-noout", "-serial"], check=True, capture_output=True, text=True).stdout.strip().split("=")[1]
+        show(tls)
+        server = self.encrypted(other, more=f'tls_cert = "{shown}/client.pem"\ntls_key_file = "{shown}/client.key"\nproxy = "http://127.0.0.1:{proxy.port}"\n')
+        sent = 0
+
+        def send(prefix):
+            nonlocal sent
+            before = len(server.shaken)
+            server.gate.clear()
+            self.publish(self.COUNT, *self.MANY, "--prefix", prefix)
+            server.gate.set()
+            self.drained()
+            sent += self.COUNT
+            self.assertEqual(server.stored, set(range(1, sent + 1)))
+            return server.shaken[before:]
+
+        # The first has shaken hands before there is anything to be sent.
+        wait_for(lambda: len(server.shaken) == 1, "it is connected")
+        self.assertEqual(send("a"), [(True, serial(tls))] * 3)
+        self.assertEqual(server.shaken[0], (False, serial(tls)))
+        self.assertEqual(server.most, 4)
+        self.assertEqual(proxy.asked, 4)
+        server.closes = True
+        ended = send("b")
+        self.assertGreater(len(ended), 8)
+        self.assertEqual(set(ended), {(True, serial(tls))})
+        self.assertEqual(server.most, 4)
+        server.closes = False
+        send("c")
+        show(other)
+        self.assertEqual({number for _, number in send("d")} - {serial(tls)}, set())  # those that stand go on
+        server.hang_up()
+        wait_for(lambda: not server.open and self.metric("millrace_uplink_connections") == 0, "all are closed")
+        anew = send("e")
+        self.assertEqual({number for _, number in anew}, {serial(other)})
+        self.assertEqual([resumed for resumed, _ in anew].count(False), 1)
+        self.assertNotIn("records wait in the log", self.gateway_log())
+
+    def test_a_server_that_lets_one_in_at_a_time(self):
+        """It closes what rests; then one connection is made first, and others only beside it: who is turned away there is no outage."""
+        server = self.encrypted(room=1)
+        for turn in range(3):
+            self.publish(self.COUNT, *self.MANY, "--prefix", f"t{turn}")
+            self.drained()
+            wait_for(lambda: self.metric("millrace_uplink_connections") == 0, "what rests is closed")
+        self.assertEqual(server.stored, set(range(1, 3 * self.COUNT + 1)))
+        self.assertGreater(server.turned_away, 0)
+        self.assertNotIn("records wait in the log", self.gateway_log())
 
     def test_kills(self):
         """Nothing is missing; nothing comes again that was answered, with all before it, and settled a second before a kill."""

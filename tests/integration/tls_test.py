@@ -205,7 +205,7 @@ class Tls(Site):
         """ALPN (RFC 7301): a server may choose one, have no word for it, or refuse the connection; `check` and the daemon ask alike."""
         self.certify("server", "ec", SAN_IP)
         aws = ["x-amzn-mqtt-ca", "mqtt"], 'tls_alpn = ["x-amzn-mqtt-ca", "mqtt"]\n'
-        asks = {"inputs.mqtt": aws, "uplinks.mqtt": aws, "uplinks.https": (["http/1.1"], "")}
+        asks = {"inputs.mqtt": aws, "uplinks.mqtt": aws}
 
         def attempt(job):
             client, speaks = job
@@ -228,6 +228,14 @@ class Tls(Site):
                     heard = f"ALPN protocols advertised by the client: {', '.join(names)}\nALPN protocols selected: {names[-1]}\n"
                     self.assertEqual(heard in server, speaks != "", server)
                     self.assertNotIn("TLS", said)
+        # The uplink of HTTP names nothing, which keeps its handshakes small, and is let in; a port of gRPC alone is told to who pushes by OTLP.
+        server = self.server("server", "-alpn", "h2,other")
+        said = self.check_online("uplinks.https", "127.0.0.1", server.port,
+                                 f'[observe.otlp]\nendpoint = "https://127.0.0.1:{server.port}"\ntimeout = "4s"\ntls_ca = "{self.pki}/ca.pem"\n')
+        pushed = [line for line in said if "observe.otlp" in line]
+        self.assertIn('TLS: on this port the server does not speak "http/1.1" (ALPN; alert no_application_protocol)', pushed[0])
+        self.assertNotIn("TLS", "".join(line for line in said if line not in pushed))
+        self.assertEqual(server.text().count("CIPHER is"), 1)
 
         def alert(listener):
             """Refuses who names no protocol, as AWS IoT's port 443 does; s_server and Python's ssl cannot."""

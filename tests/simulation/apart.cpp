@@ -141,4 +141,51 @@ TEST_CASE(
   }
 }
 
+TEST_CASE(
+    "apart: several batches that meet one outage are one failure; who asks for time has it, whichever was told so") {
+  World::Options options;
+  options.uplink_up = false;
+  options.clock = ClockHistory::Kind::steady;
+  World world(seed() + 2, options);
+  make_apart(world, 2 << 10);
+  auto& far = world.far_side();
+  const Counter& retries = world.metrics().counter("millrace_uplink_retries_total", "", {{"uplink", "far"}});
+  std::uint64_t n = 0;
+  // Of a backlog four are on their way at once. The longest trip takes 400 ms.
+  const auto meet_an_outage = [&] {
+    far.set_up(false);
+    for (int i = 0; i < 2000; ++i) {
+      REQUIRE(world.send("a", ++n, world.rng().unit()));
+      world.loop().run_for(20ms);
+    }
+    far.most_at_once.clear();
+    far.set_up(true);
+    REQUIRE(world.loop().run_until([&] { return far.most_at_once[Lane::raw] == 4; }, 1min));
+    far.busy_until = world.loop().now() + 450ms;
+  };
+  // Three failures would open the breaker, for ten seconds; the wait after one is 1.5 s at most.
+  for (int round = 0; round < 3; ++round) {
+    CAPTURE(round);
+    meet_an_outage();
+    const std::uint64_t before = retries.value();
+    world.loop().run_for(450ms);
+    CHECK(retries.value() == before + 4);
+    const std::size_t there = world.received.size();
+    world.loop().run_for(2s);
+    CHECK(world.received.size() > there);
+  }
+  // The first is told nothing, those after it to come back in a minute.
+  meet_an_outage();
+  const std::uint64_t before = retries.value();
+  REQUIRE(world.loop().run_until([&] { return retries.value() > before; }, 450ms));
+  far.retry_after = 1min;
+  world.loop().run_for(450ms);
+  const std::size_t there = world.received.size();
+  world.loop().run_for(58s);
+  CHECK(world.received.size() == there);
+  world.loop().run_for(5s);
+  CHECK(world.received.size() > there);
+  CHECK(world.drain());
+}
+
 }  // namespace apart_test

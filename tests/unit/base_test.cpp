@@ -153,6 +153,13 @@ TEST_CASE("breaker: opens after failures in a row, lets one probe through, close
   CHECK_FALSE(breaker.allows(now + 1500ms));
   breaker.on_success();
   CHECK(breaker.state(now + 1500ms) == Breaker::State::closed);
+  // Who asked for a long time is not cut short by who fails meanwhile.
+  breaker.open(now, 15min);
+  breaker.on_failure(now + 1s);
+  CHECK(breaker.wait(now + 1s) == 15min - 1s);
+  breaker.open(now + 2s, 30s);
+  CHECK(breaker.wait(now + 2s) == 15min - 2s);
+  CHECK(breaker.state(now + 15min) == Breaker::State::half_open);
 }
 
 TEST_CASE("backoff: grows with jitter to its cap, and only a stable connection resets it") {

@@ -53,4 +53,33 @@ TEST_CASE(
   CHECK(world.received.size() == 20'011);
 }
 
+TEST_CASE(
+    "shipper: where requests cost and several may be on their way, what comes while a small one has no answer waits, too") {
+  World::Options options;
+  options.uplink_up = false;
+  options.clock = ClockHistory::Kind::steady;
+  World world(seed() + 1, options);
+  auto& far = world.far_side();
+  far.limits_ = {4, 16 << 10, 30s, true};
+  far.rest = 1h;
+  far.round_trip = 4s;  // one or more for each
+  for (int i = 0; i < 40; ++i) commit(world, Lane::raw, 500);
+  far.set_up(true);
+  world.loop().run_for(3h);
+  CHECK(world.received.size() == 20'000);
+  CHECK(far.most_at_once[Lane::raw] >= 2);
+  std::uint64_t batches = far.batches;
+  for (int i = 0; i < 10; ++i) commit(world, Lane::raw, 5);
+  world.loop().run_for(30min);
+  CHECK(far.batches == batches + 1);
+  world.loop().run_for(2h);
+  CHECK(far.batches == batches + 2);
+  CHECK(world.received.size() == 20'050);
+  // One that failed does not wait for the next hour.
+  far.busy_until = world.loop().now() + 10s;
+  commit(world, Lane::raw, 5);
+  world.loop().run_for(1min);
+  CHECK(world.received.size() == 20'055);
+}
+
 }  // namespace shipper_rest_test

@@ -31,12 +31,12 @@ HttpsCommon::HttpsCommon(Loop& on, HttpsUplinkConfig as, const std::string& gate
     : loop(on),
       config(std::move(as)),
       kind(kind_of(config.dialect)),
-      tls(loop, config.tls, {"uplink", config.name, "servers"}, http_alpn()),
+      tls(loop, config.tls, {"uplink", config.name, "servers"}),
       login(config),
       coding(content_coding_of(config.compression)),
       growth(false, config.batch_size),
       wire(wire_count_of(config.name, metrics)),
-      rate(config.upload_max, config.batches_in_flight) {
+      upload(loop, UploadRate(config.upload_max, config.batches_in_flight)) {
   for (const std::string& name : config.servers) {
     HttpUrl url = parse_http_url(name).value();
     auto dialect =

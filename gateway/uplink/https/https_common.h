@@ -26,6 +26,7 @@ struct HttpsServer {
   std::string name;
   HttpUrl url;
   std::unique_ptr<Dialect> dialect;
+  Instant left_alone_until{};  // as it asked for, whichever connection heard it
 };
 
 struct HttpsPlace {
@@ -76,7 +77,7 @@ struct HttpsCommon {
   const ContentCoding coding;
   BatchGrowth growth;
   const WireCount wire;
-  UploadRate rate;
+  UploadTurns upload;
   StoredParts stored;
   bool told_passed_over = false;
   bool asked_anew = false;  // for other keys, since the last that were good

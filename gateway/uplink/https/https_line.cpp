@@ -26,7 +26,7 @@ void HttpsLine::connect() {
   options.connect_timeout = common_.config.connect_timeout;
   options.answer_timeout = common_.config.send_timeout;
   options.way = {std::move(proxy).value(), &common_.wire};
-  if (common_.config.upload_max > 0) options.rate = &common_.rate;
+  if (common_.config.upload_max > 0) options.upload = &common_.upload;
   connection_ = std::make_unique<HttpConnection>(
       common_.loop, common_.server->url, &common_.tls, options,
       [this](const Status& status) {
@@ -45,8 +45,10 @@ void HttpsLine::send(HttpsSending sending) {
 
 void HttpsLine::go_on() {
   if (!sending_ || connecting_ || control_) return;
+  if (connection_ && !connection_->idle()) return;
+  const Duration left = common_.server->left_alone_until - common_.loop.now();
+  if (left.count() > 0) return leave_alone(left);
   if (!connection_) return connect();
-  if (!connection_->idle()) return;
   if (sending_->probes > 0) return probe();
   AwsRole* role = common_.role.get();
   if (role && !role->good()) return wait_for_role();
@@ -64,6 +66,15 @@ void HttpsLine::fail(const std::string& reason) {
   close();
   if (!sending_) return;
   sending_->note_rest(Verdict::retryable, reason);
+  finish();
+}
+
+// Another connection was told so, or an earlier batch.
+void HttpsLine::leave_alone(Duration left) {
+  sending_->outcome.retry_after = left;
+  sending_->note_rest(
+      Verdict::retryable,
+      text(common_.server->name, ": it asked to be left alone for another ", format_duration(left)));
   finish();
 }
 
@@ -89,7 +100,7 @@ void HttpsLine::probe() {
   connection_->ask(std::move(ask), [this](const HttpAnswered& answer) {
     if (connection_ && !connection_->idle()) connection_.reset();
     if (!answer.status.ok())
-      return calls_.failed(*this, text(common_.server->name, ": ", answer.status.detail()));
+      return calls_.failed(*this, text(common_.server->name, ": ", answer.status.detail()), false);
     if (--sending_->probes == 0) return go_on();
     control_ = common_.loop.after(sending_->batch.control, [this] {
       control_.reset();
@@ -226,7 +237,7 @@ void HttpsLine::on_no_answer(const HttpAnswered& answer) {
   }
   s.outcome.late = answer.late;
   if (answer.hung_up) s.outcome.hung_up_after = answer.after;
-  calls_.failed(*this, text(common_.server->name, ": ", answer.status.detail()));
+  calls_.failed(*this, text(common_.server->name, ": ", answer.status.detail()), false);
 }
 
 // What the server does not let in is let in by another login, if it is the login's fault: then it is not
@@ -272,8 +283,10 @@ void HttpsLine::on_reply(const HttpReply& reply) {
   if (worst == Verdict::acknowledged || worst == Verdict::refused) return go_on();
   s.outcome.retry_after = retry_after_of(reply);
   s.note_rest(worst, outcome.reason);
+  HttpsServer& server = *common_.server;
   if (worst == Verdict::retryable && reply.status >= 500 && common_.servers.size() > 1)
-    return calls_.failed(*this, text(common_.server->name, ": ", outcome.reason));
+    return calls_.failed(*this, text(server.name, ": ", outcome.reason), true);
+  server.left_alone_until = std::max(server.left_alone_until, common_.loop.now() + s.outcome.retry_after);
   finish();
 }
 

@@ -19,8 +19,9 @@ class HttpsLine {
   struct Calls {
     // An attempt ended. Not ok: the line is closed, its batch, if it has one, waits for fail().
     std::function<void(HttpsLine& line, const Status& status)> connected;
-    // What was asked has no answer, or the server is to be left: close, or fail(), is due.
-    std::function<void(HttpsLine& line, const std::string& reason)> failed;
+    // What was asked has no answer, or (`leave`) the server says that it cannot, and there are others:
+    // close, or fail(), is due.
+    std::function<void(HttpsLine& line, const std::string& reason, bool leave)> failed;
     std::function<void()> free;  // its batch is about to be handed back
   };
   HttpsLine(HttpsCommon& common, Calls calls) : common_(common), calls_(std::move(calls)) {}
@@ -41,6 +42,7 @@ class HttpsLine {
   void fail(const std::string& reason);
 
  private:
+  void leave_alone(Duration left);
   void probe();
   void wait_for_role();
   void ask();

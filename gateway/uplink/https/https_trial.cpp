@@ -42,7 +42,7 @@ Status fetch_role(const HttpsUplinkConfig& config, HttpsLogin& login, UvLoop& lo
 Trial try_https(const HttpsUplinkConfig& config, const std::string& server, const std::string& gateway) {
   Trial trial{Trial::State::bad, text("uplink ", config.name, ": ", server), ""};
   UvLoop loop;
-  TlsClient tls(loop, config.tls, {}, http_alpn());
+  TlsClient tls(loop, config.tls);
   const HttpUrl url = parse_http_url(server).value();
   const auto dialect =
       kind_of(config.dialect)

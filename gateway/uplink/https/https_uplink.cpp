@@ -21,9 +21,11 @@ HttpsUplink::HttpsUplink(Loop& loop, Rng& rng, HttpsUplinkConfig config, const s
     lines_.push_back(std::make_unique<HttpsLine>(
         common_,
         HttpsLine::Calls{[this](HttpsLine& line, const Status& status) { on_connected(line, status); },
-                         [this](HttpsLine& line, const std::string& reason) { on_failed(line, reason); },
+                         [this](HttpsLine& line, const std::string& reason, bool leave) {
+                           on_failed(line, reason, leave);
+                         },
                          [this] {
-                           if (!waiting_.empty()) serve_soon();
+                           if (!waiting_.empty() || !leave_.empty()) serve_soon();
                          }}));
   }
 }
@@ -60,6 +62,7 @@ void HttpsUplink::on_connected(HttpsLine& line, const Status& status) {
   }
   if (!reconnect_.is_up()) {
     told_no_more_ = false;
+    more_at_ = {};
     reconnect_.up();
     changed_({true, {}, false});
   }
@@ -69,17 +72,19 @@ void HttpsUplink::on_connected(HttpsLine& line, const Status& status) {
 
 // Those that are in the middle of something tell themselves how they are. Those that rest would only be asked
 // in vain, one after the other, if it is the server or the way to it that is gone.
-void HttpsUplink::on_failed(HttpsLine& line, const std::string& reason) {
+void HttpsUplink::on_failed(HttpsLine& line, const std::string& reason, bool leave) {
   line.close();
   for (const auto& other : lines_) {
     if (!other->busy()) other->close();
   }
   if (standing() == 0) return gone(line, reason);
+  if (leave) leave_ = reason;
   line.fail(reason);
 }
 
 void HttpsUplink::gone(HttpsLine& last, const std::string& reason, bool needs_person) {
   for (const auto& line : lines_) line->close();
+  leave_.clear();
   reconnect_.gone();
   changed_({false, reason, needs_person});
   give_up(last, reason);
@@ -109,6 +114,12 @@ void HttpsUplink::serve_soon() {
 }
 
 void HttpsUplink::serve() {
+  if (!leave_.empty() && reconnect_.is_up()) {
+    const bool busy =
+        std::any_of(lines_.begin(), lines_.end(), [](const auto& line) { return line->busy(); });
+    if (!busy) gone(*lines_.front(), std::exchange(leave_, {}));
+    return;
+  }
   if (waiting_.empty()) return;
   if (!reconnect_.is_up()) {
     // One that connects for the first time says soon how it went.
@@ -126,13 +137,20 @@ void HttpsUplink::serve() {
   open_more();
 }
 
-// As many as batches wait.
+// As many as batches wait; where none stands one alone, which tells whether the server answers: from one that
+// lets one in at a time the refusal of another would be heard first.
 void HttpsUplink::open_more() {
-  if (standing() > 0 && loop_.now() < more_at_) return;
-  auto coming = static_cast<std::size_t>(std::count_if(
-      lines_.begin(), lines_.end(), [](const auto& line) { return line->connecting() && !line->busy(); }));
+  const bool first = standing() == 0;
+  std::size_t connecting = 0, coming = 0;
   for (const auto& line : lines_) {
-    if (coming >= waiting_.size()) return;
+    if (!line->connecting()) continue;
+    ++connecting;
+    if (!line->busy()) ++coming;
+  }
+  if (first ? connecting > 0 : loop_.now() < more_at_) return;
+  const std::size_t wanted = first ? std::min<std::size_t>(waiting_.size(), 1) : waiting_.size();
+  for (const auto& line : lines_) {
+    if (coming >= wanted) return;
     if (line->stands() || line->connecting() || line->busy()) continue;
     line->connect();
     ++coming;

@@ -1,9 +1,10 @@
 // Sends records to an HTTP server in one of its dialects (uplink/https/dialect.h), on one or several
 // connections that are kept (https_line.h): a batch each, a request at a time. Where there are several, a
-// batch that waits takes the first that is free; another is opened only while one waits in vain, and one that
-// cannot be opened beside others is no outage. One that fails takes its own batch along and no other; the
-// uplink is away when none is left that answers. The connection may end while nothing is sent: that is no
-// outage, the next batch makes another. On the loop.
+// batch that waits takes the first that is free; another is opened only while one waits in vain, beside one
+// that stands, and one that cannot be opened there is no outage. One that fails takes its own batch along and
+// no other; the uplink is away when none is left that answers, and leaves a server that says it cannot, where
+// there are others, when what is on its way has its answers: all of them go to one server. The connection may
+// end while nothing is sent: that is no outage, the next batch makes another. On the loop.
 #pragma once
 
 #include <deque>
@@ -35,7 +36,7 @@ class HttpsUplink final : public Uplink {
   void connect(const std::string& server);
   std::size_t standing() const;
   void on_connected(HttpsLine& line, const Status& status);
-  void on_failed(HttpsLine& line, const std::string& reason);
+  void on_failed(HttpsLine& line, const std::string& reason, bool leave);
   void gone(HttpsLine& last, const std::string& reason, bool needs_person = false);
   void give_up(HttpsLine& last, const std::string& reason);
   void serve_soon();
@@ -50,6 +51,7 @@ class HttpsUplink final : public Uplink {
   std::deque<HttpsSending> waiting_;  // for a line
   Instant more_at_;                   // not before that another is opened beside those that stand
   bool told_no_more_ = false;         // why it could not be
+  std::string leave_;                 // why the server is to be left once nothing is on its way
   Metrics& metrics_;
   Gauge& connections_;
   Metrics::Hook scrape_;

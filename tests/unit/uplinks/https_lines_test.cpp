@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "loop/uv_loop.h"
 #include "record/batch.h"
+#include "sim/world/sim_loop.h"
 #include "uplink/https/https_uplink.h"
 
 namespace https_lines_test {
@@ -18,9 +19,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-Batch batch_of(Sequence first) {
+Batch batch_of(Sequence first, std::uint32_t count) {
   BatchBuilder builder;
-  for (int i = 0; i < 10; ++i) {
+  for (std::uint32_t i = 0; i < count; ++i) {
     Record record;
     record.device = "d";
     record.metric = "m";
@@ -30,7 +31,7 @@ Batch batch_of(Sequence first) {
   EncodedBatch encoded = builder.encode(0, 0);
   Batch batch;
   batch.rows.push_back(
-      {Lane::raw, first, 10, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))});
+      {Lane::raw, first, count, encoded.zstd, std::make_shared<const Bytes>(std::move(encoded.bytes))});
   return batch;
 }
 
@@ -119,16 +120,18 @@ struct Site {
   UvLoop loop;
   Rng rng{1};
   Metrics metrics;
-  Server server{loop};
+  Server server{loop}, spare{loop};
   std::unique_ptr<HttpsUplink> uplink;
   std::vector<bool> reach;               // as it was said
   std::map<Sequence, Outcome> outcomes;  // of the batch that begins with this
   std::vector<Sequence> order;           // in which they came
 
-  explicit Site(std::size_t connections, const std::function<void(HttpsUplinkConfig&)>& configure = {}) {
+  explicit Site(std::size_t connections, const std::function<void(HttpsUplinkConfig&)>& configure = {},
+                bool with_spare = false) {
     HttpsUplinkConfig config;
     config.name = "up";
     config.servers = {text("http://127.0.0.1:", server.port())};
+    if (with_spare) config.servers.push_back(text("http://127.0.0.1:", spare.port()));
     config.dialect = choose(built_dialects(), "generic");
     config.batches_in_flight = connections;
     config.initial_interval = config.max_interval = 50ms;
@@ -156,8 +159,8 @@ struct Site {
     loop.run();
     return there();
   }
-  void send(Sequence first) {
-    uplink->send(batch_of(first), [this, first](Outcome outcome) {
+  void send(Sequence first, std::uint32_t count = 10) {
+    uplink->send(batch_of(first, count), [this, first](Outcome outcome) {
       CHECK_FALSE(outcomes.contains(first));
       outcomes[first] = std::move(outcome);
       order.push_back(first);
@@ -316,6 +319,162 @@ TEST_CASE(
   for (const auto& [first, outcome] : site.outcomes) CHECK(outcome.verdict == Verdict::retryable);
   CHECK(site.outcomes[21].unasked);
   CHECK_FALSE(site.outcomes[1].unasked);
+}
+
+TEST_CASE(
+    "upload turns: whoever waits has its share, whoever came first and whatever the others have; what one leaves the rest get") {
+  sim::SimLoop loop;
+  UploadTurns turns(loop, UploadRate(64'000, 3));
+  std::map<char, std::size_t> sent;
+  const auto join = [&](UploadTurns& into, char who, std::size_t bytes) {
+    return into.join(bytes, [&sent, who](std::size_t some) { sent[who] += some; });
+  };
+  const auto apart = [&](char one, char other) {
+    return std::max(sent[one], sent[other]) - std::min(sent[one], sent[other]);
+  };
+  auto a = join(turns, 'a', 1'000'000), b = join(turns, 'b', 1'000'000);
+  CHECK(sent.empty());
+  loop.run_for(10s);
+  CHECK(sent['a'] + sent['b'] >= 630'000);
+  CHECK(sent['a'] + sent['b'] <= 650'000);
+  CHECK(apart('a', 'b') <= 6400);
+  const auto c = join(turns, 'c', 5'000);
+  loop.run_for(400ms);
+  CHECK(sent['c'] == 5'000);
+  a.reset();
+  const auto before = sent;
+  loop.run_for(1s);
+  CHECK(sent['a'] == before.at('a'));
+  CHECK(sent['b'] - before.at('b') >= 60'000);
+  CHECK(sent['b'] - before.at('b') <= 71'000);
+  // No piece below 1 KiB: then one after the other has one.
+  UploadTurns slow(loop, UploadRate(1024, 3));
+  const auto x = join(slow, 'x', 9000), y = join(slow, 'y', 9000), z = join(slow, 'z', 9000);
+  loop.run_for(8s);
+  for (const char who : {'x', 'y', 'z'}) {
+    CHECK(sent[who] >= 2048);
+    CHECK(sent[who] % 1024 == 0);
+  }
+  CHECK(apart('x', 'z') <= 1024);
+}
+
+TEST_CASE("https lines: two that share an upload rate go forward side by side") {
+  Site site(2, [](HttpsUplinkConfig& config) { config.upload_max = 16 << 10; });
+  for (const Sequence first : {1, 1001}) site.send(first, 100);
+  site.until([&] { return site.server.asking("1") || site.server.asking("1001"); });
+  REQUIRE(site.server.clients.size() == 2);
+  for (const auto& client : site.server.clients)
+    CHECK((!client->asked.empty() || client->heard.size() > 5'000));  // of 10,000 and more
+  site.until([&] { return site.server.asks({"1", "1001"}); });
+  for (const char* first : {"1", "1001"}) site.server.answer(first);
+  site.until([&] { return site.outcomes.size() == 2; });
+  for (const auto& [first, outcome] : site.outcomes) CHECK(outcome.verdict == Verdict::acknowledged);
+}
+
+TEST_CASE("https lines: a server that asks for time is left alone by all of them, and over an outage") {
+  Site site(2);
+  for (const Sequence first : {1, 11, 21}) site.send(first);
+  site.until([&] { return site.server.asks({"1", "11"}); });
+  const Instant told = site.loop.now();
+  site.server.answer("1", "429 Too Many Requests", "Retry-After: 4\r\nContent-Length: 0\r\n\r\n");
+  site.until([&] { return site.outcomes.size() == 2; });
+  CHECK(site.outcomes[1].retry_after == 4s);
+  const auto left_alone = [&](Sequence first) {
+    CHECK(site.outcomes[first].verdict == Verdict::retryable);
+    CHECK(site.outcomes[first].unasked);
+    CHECK(site.outcomes[first].open == std::vector<std::uint32_t>{0});
+    CHECK(site.outcomes[first].retry_after > 0s);
+    CHECK(site.outcomes[first].retry_after <= 4s);
+  };
+  left_alone(21);
+  // What is on its way may have its answer; here the connection goes, and with it the last that stood.
+  site.server.cut("11");
+  site.until([&] { return site.reach.size() == 3; });
+  CHECK(site.reach.back());
+  site.send(31);
+  site.until([&] { return site.outcomes.contains(31); });
+  left_alone(31);
+  site.until([&] { return site.loop.now() - told > 4100ms; });
+  site.send(41);
+  site.until([&] { return site.server.asks({"41"}); });
+}
+
+namespace {
+
+void send_four(Site& site, Server& to) {
+  site.outcomes.clear();
+  for (const Sequence first : {101, 111, 121, 131}) site.send(first);
+  site.until([&] { return to.asks({"101", "111", "121", "131"}); });
+}
+
+void four_are_stored(Site& site, Server& by) {
+  send_four(site, by);
+  for (const char* first : {"101", "111", "121", "131"}) by.answer(first);
+  site.until([&] { return site.outcomes.size() == 4; });
+  for (const auto& [first, outcome] : site.outcomes) CHECK(outcome.verdict == Verdict::acknowledged);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "https lines: where a server dies with four requests on their way each has one outcome, and all go to the next") {
+  const std::string later = "Retry-After: 600\r\nContent-Length: 0\r\n\r\n";
+  // Those that had been good before are tried once more; a server that says it cannot is left, too.
+  for (const std::string how : {"cut", "cut, good before", "503"}) {
+    CAPTURE(how);
+    Site site(4, {}, true);
+    if (how == "cut, good before") four_are_stored(site, site.server);
+    send_four(site, site.server);
+    site.server.close_door();
+    for (const char* first : {"101", "111", "121", "131"}) {
+      if (how == "503") site.server.answer(first, "503 Busy", later);
+      else site.server.cut(first);
+    }
+    site.until([&] { return site.outcomes.size() == 4 && site.reach.size() == 3; });
+    CHECK(site.reach == std::vector<bool>{true, false, true});
+    for (const auto& [first, outcome] : site.outcomes) {
+      CHECK(outcome.verdict == Verdict::retryable);
+      CHECK(outcome.open == std::vector<std::uint32_t>{0});
+    }
+    four_are_stored(site, site.spare);  // who asked for time was the other
+    CHECK(site.server.clients.size() == 4);
+    CHECK(site.spare.clients.size() == 4);
+    CHECK(site.reach.size() == 3);
+  }
+}
+
+TEST_CASE(
+    "https lines: a server that says it cannot is left for the next one, once what is on its way there has its answers") {
+  Site site(3, {}, true);
+  for (const Sequence first : {1, 11}) site.send(first);
+  site.until([&] { return site.server.asks({"1", "11"}); });
+  site.server.answer("1", "503 Busy", "Retry-After: 600\r\nContent-Length: 0\r\n\r\n");
+  site.until([&] { return site.outcomes.contains(1); });
+  site.send(21);  // neither there nor here, until it is known where
+  site.server.answer("11");
+  site.until([&] { return site.outcomes.size() == 3 && site.reach.size() == 3; });
+  CHECK(site.outcomes[11].verdict == Verdict::acknowledged);
+  CHECK(site.outcomes[21].unasked);
+  CHECK(site.server.clients.size() == 2);
+  site.outcomes.clear();
+  site.send(21);
+  site.until([&] { return site.spare.asks({"21"}); });
+  CHECK(site.server.standing() == 0);
+}
+
+TEST_CASE("https lines: what one server would not let in the next one is not asked for later") {
+  Site site(
+      3, [](HttpsUplinkConfig& config) { config.max_interval = 1h; }, true);
+  site.send(1);
+  site.until([&] { return site.server.asks({"1"}); });
+  site.server.close_door();
+  site.send(11);
+  const Instant refused = site.loop.now() + 200ms;
+  site.until([&] { return site.loop.now() > refused; });
+  site.server.cut("1");
+  site.until([&] { return site.reach.size() == 3; });
+  for (const Sequence first : {21, 31, 41}) site.send(first);
+  site.until([&] { return site.spare.asks({"21", "31", "41"}); });
 }
 
 }  // namespace https_lines_test

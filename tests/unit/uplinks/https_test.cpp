@@ -373,7 +373,7 @@ TEST_CASE("https: a share of the link, a tenth of a second at once and no more o
   CHECK(none.take(1 << 30, now) == 1 << 30);
   CHECK(none.time_of(1 << 30) == 0s);
   CHECK(rate.time_of(64'000) == 1s);
-  CHECK(UploadRate(64'000, 4).time_of(64'000) == 4s);  // with three others that send as much
+  CHECK(UploadRate(64'000, 4).time_of(64'000) == 4s);  // with three others that have enough to send
   CHECK(rate.take(1 << 20, now) == 6400);              // a pause saves nothing up
   CHECK(rate.take(1 << 20, now) == 0);
   std::size_t sent = 0;
@@ -386,6 +386,9 @@ TEST_CASE("https: a share of the link, a tenth of a second at once and no more o
   now = now + 1h;
   CHECK(rate.take(100, now) == 100);
   CHECK(rate.take(1 << 20, now) == 6300);
+  UploadRate shared(64'000);
+  CHECK(shared.take(1 << 20, now, 2) == 3200);
+  CHECK(shared.take(1 << 20, now, 1) == 3200);
   now.ns -= 5;  // a clock that stands still, or less, gives nothing
   CHECK(rate.take(1 << 20, now) == 0);
   // No piece below 1 KiB, however slow, but for the last.
