@@ -109,6 +109,27 @@ TEST_CASE("s3: an object's name, its signature, and what is in it") {
   CHECK(ask.body.starts_with("\x1F\x8B"));
 }
 
+TEST_CASE("s3: what a bucket's policy wants to be said is said, and signed") {
+  const auto one = dialect("s3", [](auto set) {
+    set("region", std::string("eu-central-1"));
+    set("headers", std::vector<std::pair<std::string, std::string>>{
+                       {"x-amz-server-side-encryption", "aws:kms"}, {"x-amz-tagging", "plant=7&kept=1y"}});
+    set("checksum", true);
+  });
+  const auto made = one->request("two envelopes", carried(3, 9, 2, 7), {vector_time, aws_file, ""});
+  REQUIRE(made.ok());
+  CHECK(header(made.value(), "x-amz-server-side-encryption") == "aws:kms");
+  CHECK(header(made.value(), "x-amz-tagging") == "plant=7&kept=1y");
+  // The digest that X-Amz-Content-Sha256 has in hexadecimal digits, above.
+  CHECK(header(made.value(), "X-Amz-Checksum-Sha256") == "LtFUpUOO0oyzgHRbyi1Za5qdGU7YrpDe6yR5B/of/JY=");
+  CHECK(header(made.value(), "Authorization")
+            .find("SignedHeaders=content-type;host;x-amz-checksum-sha256;x-amz-content-sha256;x-amz-date;"
+                  "x-amz-meta-records;x-amz-server-side-encryption;x-amz-tagging,") != std::string::npos);
+  const auto plain = dialect("s3", [](auto set) { set("region", std::string("eu-central-1")); });
+  CHECK(header(plain->request("x", carried(3, 9, 2, 7), {vector_time, aws_file, ""}).value(),
+               "X-Amz-Checksum-Sha256") == "");
+}
+
 TEST_CASE("s3: what each answer means") {
   const auto one = dialect("s3", [](auto set) { set("region", std::string("r")); });
   const auto outcome = [&](int status, const std::string& code,
@@ -131,6 +152,7 @@ TEST_CASE("s3: what each answer means") {
   for (const char* code : {"RequestTimeTooSkewed", "RequestTimeout", "BadDigest", "SlowDown"})
     CHECK(outcome(400, code).verdict == Verdict::retryable);
   CHECK(outcome(503, "SlowDown").verdict == Verdict::retryable);
+  CHECK(outcome(429, "RateLimitExceeded").verdict == Verdict::retryable);  // as other stores call it
   CHECK(outcome(500, "Whatever").verdict == Verdict::retryable);
   CHECK(outcome(501, "NotImplemented").verdict == Verdict::blocked);  // a store that lacks something
   const auto large = outcome(400, "EntityTooLarge");

@@ -4,11 +4,15 @@
 // readers take each identity once.
 #include <algorithm>
 #include <iterator>
+#include <utility>
+#include <vector>
 
 #include "base/ascii.h"
 #include "base/text.h"
 #include "config/toml.h"
+#include "net/base64.h"
 #include "net/content_coding.h"
+#include "net/digest.h"
 #include "uplink/form_kind.h"
 #include "uplink/https/aws_access.h"
 #include "uplink/https/aws_signer.h"
@@ -21,16 +25,24 @@ namespace {
 
 using namespace std::chrono_literals;
 
+using Header = std::pair<std::string, std::string>;
+
 struct S3Config {
   std::string bucket, region;
   std::string format = "batch";
   std::string prefix = "gateway={gateway}/lane={lane}/date={date}/";
   Duration every = 1min;
   std::string storage_class;
+  std::vector<Header> headers;
+  bool checksum = false;
   AwsAccess access;
 };
 using C = S3Config;
 using K = KeysOf<C>;
+
+constexpr Key header_keys[] = {KeysOf<Header>::key<&Header::first>("NAME", ""),
+                               KeysOf<Header>::key<&Header::second>("TEXT", "")};
+constexpr Shape header_shape = shape_of<Header>(header_keys);
 
 constexpr Key keys[] = {
     K::key<&C::bucket>("bucket", "Default: the server's name says it").like("\"plant\""),
@@ -45,12 +57,59 @@ constexpr Key keys[] = {
                       "At least from one object to the next, while less than a full batch waits; 0s: at once")
         .within(0s, 1h),
     K::key<&C::storage_class>("storage_class", "Default: the bucket's own").like("\"STANDARD_IA\""),
+    K::entries<&C::headers>(
+        "headers", header_shape,
+        "What the bucket's policy wants to be said: x-amz-server-side-encryption and what "
+        "belongs to it, x-amz-acl, -grant-, -tagging, -meta-, -object-lock-, "
+        "-expected-bucket-owner, -request-payer")
+        .on_a_line()
+        .like("{ x-amz-server-side-encryption = \"aws:kms\" }"),
+    K::choice<&C::checksum>("checksum", "none=0|sha256=1",
+                            "x-amz-checksum-sha256, without which a bucket with Object Lock takes nothing"),
     K::include<&C::access>(aws_access_shape),
 };
 
 bool good_header_word(std::string_view word) {
   return std::all_of(word.begin(), word.end(),
                      [](char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; });
+}
+
+// They are signed as they stand: blanks that a server would reckon away would make another signature.
+bool good_header_text(std::string_view words) {
+  return !words.empty() && words == trim(words) && words.find("  ") == std::string_view::npos &&
+         std::all_of(words.begin(), words.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+// What says how an object is kept, never what it is or who sends it; no keys of the user's own, which are
+// secrets. Those that end in - are the beginning of many.
+constexpr std::string_view kept_by[] = {"x-amz-server-side-encryption",
+                                        "x-amz-server-side-encryption-aws-kms-key-id",
+                                        "x-amz-server-side-encryption-bucket-key-enabled",
+                                        "x-amz-server-side-encryption-context",
+                                        "x-amz-acl",
+                                        "x-amz-grant-",
+                                        "x-amz-tagging",
+                                        "x-amz-meta-",
+                                        "x-amz-object-lock-",
+                                        "x-amz-expected-bucket-owner",
+                                        "x-amz-request-payer"};
+
+bool good_header_name(std::string_view name) {
+  const bool letters = std::all_of(name.begin(), name.end(),
+                                   [](char c) { return (c >= 'a' && c <= 'z') || is_digit(c) || c == '-'; });
+  return letters && name != "x-amz-meta-records" &&
+         std::ranges::any_of(kept_by, [name](std::string_view one) {
+           return name == one || (one.ends_with('-') && name.starts_with(one) && name != one);
+         });
+}
+
+void check_headers(Section& section, const C& c) {
+  for (const auto& [name, words] : c.headers) {
+    if (!good_header_name(name))
+      section.error("headers", text("\"", name, "\" is none of those that say how an object is kept"));
+    else if (!good_header_text(words))
+      section.error("headers", text("what \"", name, "\" says has characters or blanks that no header has"));
+  }
 }
 
 // {date} is of an object, not of a record: the parts in front of it and behind it.
@@ -62,6 +121,7 @@ std::string behind_date(const std::string& prefix) {
 }
 
 void settle(Section& section, C& c) {
+  check_headers(section, c);
   if (c.region.empty()) section.error("dialect", "s3 needs region");
   if (!std::all_of(c.region.begin(), c.region.end(),
                    [](char one) { return is_letter(one) || is_digit(one) || one == '-'; }))
@@ -132,7 +192,10 @@ class S3 final : public Dialect {
                    {"X-Amz-Meta-Records", text(what.records)}};
     if (!config_.storage_class.empty())
       ask.headers.emplace_back("X-Amz-Storage-Class", config_.storage_class);
+    ask.headers.insert(ask.headers.end(), config_.headers.begin(), config_.headers.end());
     ask.body = of_rows() ? std::move(body) : packed(ContentCoding::gzip, std::move(body));
+    if (config_.checksum)
+      ask.headers.emplace_back("X-Amz-Checksum-Sha256", base64(bytes_of(text_of(sha256(ask.body)))));
     aws_sign(ask, {parts_.host, parts_.path, config_.region, "s3"}, credentials.value(), moment.wall);
     return ask;
   }
@@ -145,7 +208,7 @@ class S3 final : public Dialect {
     DialectOutcome outcome;
     outcome.reason = words_of(reply);
     outcome.too_large = code == "EntityTooLarge";
-    const bool passes = (reply.status >= 500 && reply.status != 501) ||
+    const bool passes = (reply.status >= 500 && reply.status != 501) || reply.status == 429 ||
                         std::find(std::begin(passing), std::end(passing), code) != std::end(passing);
     // An object is never refused for what is in it: all the rest is about names, rights and the bucket's
     // rules.
