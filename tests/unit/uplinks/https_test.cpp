@@ -273,6 +273,10 @@ TEST_CASE("influxdb: what each answer means") {
   CHECK(verdict(400, R"({"error":"database is required"})") == Verdict::blocked);
   CHECK(verdict(422, R"({"code":"unprocessable entity","message":"failure writing points"})") ==
         Verdict::refused);
+  // Version 3, by its description.
+  const auto three = one->outcome(
+      reply(400, R"({"error":"partial write of line protocol occurred","data":[{"line_number":2}]})"), {});
+  CHECK((three.verdict == Verdict::refused && !three.doubtful));
   for (const int rights : {401, 403, 404, 405}) CHECK(verdict(rights, "{}") == Verdict::blocked);
   for (const int later : {408, 429, 500, 502, 503, 504}) CHECK(verdict(later, "{}") == Verdict::retryable);
   const auto large = one->outcome(reply(413, ""), {});
@@ -393,6 +397,9 @@ TEST_CASE("generic: an idempotency key a request, an identity a record") {
             .verdict == Verdict::retryable);
   CHECK(json->outcome(reply(200, " <!doctype html>"), {}).verdict == Verdict::retryable);
   CHECK(json->outcome(reply(206, ""), {}).verdict == Verdict::retryable);
+  // What came before under the same key is still being dealt with.
+  CHECK(json->outcome(reply(409, "in progress"), {}).verdict == Verdict::retryable);
+  CHECK(json->outcome(reply(403, ""), {}).verdict == Verdict::blocked);
   CHECK(json->outcome(reply(422, "no"), {}).doubtful);
   const auto strict = dialect("generic", [](auto set) { set("expect", std::string("\"stored\":true")); });
   CHECK(strict->outcome(reply(200, "{}"), {}).verdict == Verdict::retryable);
