@@ -126,6 +126,9 @@ TEST_CASE("config: what is said with a request beside what it is, and where a st
         std::string::npos);
   CHECK(said(kinesis + "\"arn:aws:kinesis:us-east-1:111122223333:stream/plant\"\n",
              "the stream is in \"us-east-1\", not in \"eu-west-1\""));
+  CHECK(with("dialect = \"remote_write\"\ntenant = \"plant-7\"\n").find("tenant") == std::string::npos);
+  CHECK(said("dialect = \"remote_write\"\ntenant = \"a b\"\n", "is no tenant"));
+  CHECK(said("dialect = \"remote_write\"\ntenant = \"a\\r\\nX: y\"\n", "is no tenant"));
   CHECK(said(kinesis + "\"arn:aws:sns:eu-west-1:111122223333:plant\"\n", "is no ARN of a stream"));
 }
 
