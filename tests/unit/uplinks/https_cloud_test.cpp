@@ -242,6 +242,11 @@ TEST_CASE("eventhubs: requests signed anew each time, and what each answer means
       "&se=1440941760&skn=send");
   CHECK(ask.body == "[{}]");
   CHECK_FALSE(one->request("{}", {}, {vector_time, "Endpoint=sb://x/;SharedAccessKeyName=send", ""}).ok());
+  const std::string policy = "SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0+/=";
+  CHECK(one->request("{}", {}, {vector_time, policy, ""}).ok());  // of the whole namespace
+  CHECK(one->request("{}", {}, {vector_time, policy + ";EntityPath=PLANT", ""}).ok());
+  CHECK(one->request("{}", {}, {vector_time, policy + ";EntityPath=pumps", ""}).status().detail() ==
+        "connection_string_file: its policy is of the hub \"pumps\"");
   CHECK_FALSE(one->request("{}", {}, {vector_time, "", ""}).ok());
 
   const auto batches = dialect("eventhubs", [](auto set) {
