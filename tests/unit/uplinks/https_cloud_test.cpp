@@ -101,6 +101,14 @@ TEST_CASE("s3: an object's name, its signature, and what is in it") {
   CHECK(body_of(*lines, reading("d", "m", 1.0)).ends_with("}\n"));
   CHECK(lines->limits().body_max == 1 << 20);  // packed in one turn of the loop
   CHECK_FALSE(dialect("s3", [](auto set) { set("prefix", std::string("{lane}/")); })->dated());
+  const auto hours = dialect("s3", [](auto set) {
+    set("region", std::string("r"));
+    set("prefix", std::string("{date}/{gateway}/{hour}/{date}_"));
+  });
+  CHECK(hours->dated());
+  CHECK(hours->request("x", carried(3, 9, 2, 7), {vector_time, aws_file, ""})
+            .value()
+            .target.starts_with("/2026-09-21/gw/14/2026-09-21_0000"));
   Carried ancient = carried(1, 1, 1, 1);
   ancient.begin.us = INT64_MIN / 2;
   const HttpAsk ask = lines->request("{}\n", ancient, {vector_time, aws_file, ""}).value();

@@ -51,8 +51,8 @@ constexpr Key keys[] = {
     K::choice<&C::format>(
         "format", "batch|json",
         "Of an object: Envelopes with columnar batches, each behind its length; or JSON lines, gzip"),
-    K::key<&C::prefix>("prefix",
-                       "In front of EPOCH-FIRST-LAST; {gateway} {lane}, and {date}, of its first record"),
+    K::key<&C::prefix>(
+        "prefix", "In front of EPOCH-FIRST-LAST; {gateway} {lane}, and {date} {hour}, of its first record"),
     K::key<&C::every>("object_interval",
                       "At least from one object to the next, while less than a full batch waits; 0s: at once")
         .within(0s, 1h),
@@ -112,12 +112,15 @@ void check_headers(Section& section, const C& c) {
   }
 }
 
-// {date} is of an object, not of a record: the parts in front of it and behind it.
-constexpr std::string_view date_name = "{date}";
-std::string before_date(const std::string& prefix) { return prefix.substr(0, prefix.find(date_name)); }
-std::string behind_date(const std::string& prefix) {
-  const std::size_t at = prefix.find(date_name);
-  return at == std::string::npos ? "" : prefix.substr(at + date_name.size());
+// {date} and {hour} are of an object, not of a record: they stand for its first one's.
+constexpr std::string_view date_name = "{date}", hour_name = "{hour}";
+
+std::string with_time(std::string prefix, std::string_view date, std::string_view hour) {
+  for (const auto& [name, words] : {std::pair{date_name, date}, {hour_name, hour}}) {
+    for (std::size_t at = prefix.find(name); at != std::string::npos; at = prefix.find(name, at))
+      prefix.replace(at, name.size(), words);
+  }
+  return prefix;
 }
 
 void settle(Section& section, C& c) {
@@ -126,10 +129,8 @@ void settle(Section& section, C& c) {
   if (!std::all_of(c.region.begin(), c.region.end(),
                    [](char one) { return is_letter(one) || is_digit(one) || one == '-'; }))
     section.error("region", text("\"", c.region, "\" is no region"));
-  for (const std::string& part : {before_date(c.prefix), behind_date(c.prefix)}) {
-    if (auto parsed = NameTemplate::parse(part, false); !parsed.ok())
-      section.error("prefix", parsed.status().detail() + ", {date} once");
-  }
+  if (auto parsed = NameTemplate::parse(with_time(c.prefix, "", ""), false); !parsed.ok())
+    section.error("prefix", parsed.status().detail() + ", {date}, {hour}");
   if (c.prefix.starts_with('/'))
     section.error("prefix", "the prefix begins with no /: it would be an empty folder");
   if (c.bucket.find('/') != std::string::npos)
@@ -164,9 +165,7 @@ class S3 final : public Dialect {
       : config_(config),
         parts_(std::move(parts)),
         form_(form_called(config.format)),
-        dated_(config.prefix.find(date_name) != std::string::npos),
-        before_(NameTemplate::parse(before_date(config.prefix), false).value()),
-        behind_(NameTemplate::parse(behind_date(config.prefix), false).value()) {}
+        dated_(with_time(config.prefix, "", "") != config.prefix) {}
 
   // A request costs money, whatever its size; but text is packed in one turn of the loop.
   Limits limits() const override { return {of_rows() ? 8u << 20 : 1u << 20, 1'000'000}; }
@@ -223,21 +222,20 @@ class S3 final : public Dialect {
   std::string bucket() const { return config_.bucket.empty() ? "" : "/" + percent_encoded(config_.bucket); }
 
   std::string name_of(const Carried& what) const {
-    std::string name, rest;
-    before_.render(parts_.gateway, what.lane, nullptr, name);
-    behind_.render(parts_.gateway, what.lane, nullptr, rest);
-    const std::string day = format_time(what.begin);  // a year of four digits, or none that a reader knows
-    if (dated_) name += day.size() > 10 && day[4] == '-' ? day.substr(0, 10) : "unknown";
-    return name + rest +
-           text(padded(parts_.epoch), "-", padded(what.first), "-", padded(what.last),
-                of_rows() ? ".envelopes" : ".jsonl.gz");
+    const std::string time = format_time(what.begin);  // a year of four digits, or none that a reader knows
+    const bool known = time.size() > 13 && time[4] == '-';
+    const std::string prefix = with_time(config_.prefix, known ? time.substr(0, 10) : "unknown",
+                                         known ? time.substr(11, 2) : "unknown");
+    std::string name;
+    NameTemplate::parse(prefix, false).value().render(parts_.gateway, what.lane, nullptr, name);
+    return name + text(padded(parts_.epoch), "-", padded(what.first), "-", padded(what.last),
+                       of_rows() ? ".envelopes" : ".jsonl.gz");
   }
 
   const C config_;
   const DialectParts parts_;
   const FormKind& form_;
   const bool dated_;
-  const NameTemplate before_, behind_;
 };
 
 }  // namespace
