@@ -644,6 +644,42 @@ class Packed(North):
         wait_for(lambda: self.metric("millrace_uplink_blocked") == 1, "blocked", 30)
         self.assertIn("text", gateway.text())
 
+    def test_a_table_with_rules_of_its_own_holds_up_nobody(self):
+        """A stub with ClickHouse' words: a CONSTRAINT refuses one row, and a backlog of weeks has more partitions than an insert may have."""
+        class Table(Stub):
+            more = (("X-ClickHouse-Summary", "{}"),)
+            there = False
+
+            def __init__(self):
+                super().__init__()
+                self.answers = set()
+
+            def judge(self, path, headers, body):
+                rows = [json.loads(line) for line in body.splitlines()]
+                if not self.there:
+                    return 503, "busy"
+                code = 0
+                if len({row["time_us"] // 86_400_000_000 for row in rows}) > 5:
+                    code, words = 252, "Too many partitions for single INSERT block (more than 5). The limit is controlled by 'max_partitions_per_insert_block'"
+                elif any(row["value"] == 13 for row in rows):
+                    code, words = 469, "Constraint `c` for table plant.readings is violated at row 1. (VIOLATED_CONSTRAINT)"
+                self.answers.add((code, len(rows) > 1))
+                if code:
+                    return 500, f"Code: {code}. DB::Exception: {words}"
+                self.records += [row["value"] for row in rows]
+                return 200, ""
+        stub = Table()
+        self.addCleanup(stub.end)
+        self.start(stub.url, 'dialect = "clickhouse"\ntable = "readings"\n')
+        for day in range(20):
+            self.say("pump", "flow", day, ts=1_790_000_000 - 86_400 * (20 - day))
+        stub.there = True
+        self.drained()
+        self.assertEqual(sorted(stub.records), [day for day in range(20) if day != 13])
+        self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 1)
+        self.assertEqual({(252, True), (469, False), (0, True)} - stub.answers, set())
+        self.assertIn("VIOLATED_CONSTRAINT", self.command("dlq", "ls").stdout)
+
     def test_rows_of_bytes_with_their_types_by_a_newer_engine(self):
         """PyPI's chdb is today's ClickHouse without a server: it takes the bodies as they come, and refuses those for another table."""
         python = north.venv("chdb", "chdb==3.*")
