@@ -644,6 +644,75 @@ class Packed(North):
         wait_for(lambda: self.metric("millrace_uplink_blocked") == 1, "blocked", 30)
         self.assertIn("text", gateway.text())
 
+    def weeks_to(self, judge):
+        """Twenty days of backlog, the value 13 of the fourteenth; what was stored, and {(number of the exception, of several rows)}."""
+        class Table(Stub):
+            more = (("X-ClickHouse-Summary", "{}"),)
+
+            def __init__(self):
+                super().__init__()
+                self.answers, self.there = set(), False
+
+            def judge(self, path, headers, body):
+                if not self.there:
+                    return 503, "busy"
+                rows = [json.loads(line) for line in body.splitlines()]
+                words = judge(body, rows)
+                code = int(words[6:words.index(".")]) if words else 0
+                self.answers.add((code, len(rows) > 1))
+                if code == 0:
+                    self.records += [row["value"] for row in rows]
+                return (500, words) if code else (200, "")
+        stub = Table()
+        self.addCleanup(stub.end)
+        self.start(stub.url, 'dialect = "clickhouse"\ntable = "readings"\n')
+        for day in range(20):
+            self.say("pump", "flow", day, ts=1_790_000_000 - 86_400 * (20 - day))
+        stub.there = True
+        self.drained()
+        self.assertEqual(sorted(stub.records), [day for day in range(20) if day != 13])
+        self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 1)
+        self.assertEqual({(252, True), (469, False), (0, True)} - stub.answers, set())
+        self.assertIn("VIOLATED_CONSTRAINT", self.command("dlq", "ls").stdout)
+
+    def test_a_table_with_rules_of_its_own_holds_up_nobody(self):
+        """A stub with ClickHouse' words: a CONSTRAINT refuses one row, and a backlog of weeks has more partitions than an insert may have."""
+        def judge(body, rows):
+            if len({row["time_us"] // 86_400_000_000 for row in rows}) > 5:
+                return "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 5). (TOO_MANY_PARTS)"
+            if any(row["value"] == 13 for row in rows):
+                return "Code: 469. DB::Exception: Constraint `c` for table plant.readings is violated at row 1. (VIOLATED_CONSTRAINT)"
+            return ""
+        self.weeks_to(judge)
+
+    def test_a_table_with_rules_of_its_own_by_a_newer_engine(self):
+        """The same by PyPI's chdb, which is today's ClickHouse without a server: its own numbers and words."""
+        python = north.venv("chdb", "chdb==3.*")
+        if not python:
+            self.skipTest("chdb cannot be had")
+        words = """import sys, chdb.session
+session = chdb.session.Session()
+session.query("CREATE DATABASE plant")
+table = open(sys.argv[1]).read().replace("TABLE readings (", "TABLE plant.readings ( CONSTRAINT c CHECK value != 13,")
+session.query(table.replace("toYYYYMM(time)", "toDate(time)"))
+for line in sys.stdin:
+    try:
+        session.query(f"INSERT INTO plant.readings FROM INFILE '{line.strip()}' SETTINGS max_partitions_per_insert_block = 5 FORMAT JSONEachRow")
+        print("", flush=True)
+    except Exception as error:
+        print(str(error).replace("\\n", " "), flush=True)"""
+        engine = subprocess.Popen([python, "-c", words, str(ROOT / "packaging" / "consumers" / "clickhouse_https.sql")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(engine.wait, 20)
+        self.addCleanup(engine.stdout.close)
+        self.addCleanup(engine.stdin.close)
+
+        def judge(body, _):
+            (self.folder / "rows.jsonl").write_bytes(body)
+            engine.stdin.write(f"{self.folder}/rows.jsonl\n")
+            engine.stdin.flush()
+            return engine.stdout.readline().strip()
+        self.weeks_to(judge)
+
     def test_rows_of_bytes_with_their_types_by_a_newer_engine(self):
         """PyPI's chdb is today's ClickHouse without a server: it takes the bodies as they come, and refuses those for another table."""
         python = north.venv("chdb", "chdb==3.*")

@@ -80,6 +80,10 @@ class Host:
         self.client.subscribe("spBv1.0/works/#", qos=1)
         self.client.loop_start()
 
+    def word(self, word):
+        """As specification 2.2 has it."""
+        self.client.publish(f"STATE/{self.name}", word, qos=1, retain=True).wait_for_publish(10)
+
     def state(self, online):
         payload = json.dumps({"online": online, "timestamp": int(time.time() * 1000)})
         self.client.publish(f"spBv1.0/STATE/{self.name}", payload, qos=1, retain=True).wait_for_publish(10)
@@ -258,6 +262,23 @@ class Decoder(EdgeSite):
                 self.arrived()
                 self.assertEqual(len(self.host.dead), 1)
                 daemon.stop()
+
+    def test_a_primary_host_of_the_specification_before(self):
+        self.begin('primary_host = "scada-1"\nhost_state = "2.2"', host="scada-1")
+        self.host.state(True)  # says nothing to who listens for words
+        self.say("pump", "pressure", *range(20))
+        wait_for(lambda: self.scada()["state"] == "the primary host scada-1 is away", "it waits")
+        self.host.word("OFFLINE")
+        self.assertEqual((self.host.read(), self.host.births), ([], 0))
+        self.host.word("ONLINE")
+        self.arrived()
+        self.host.word("OFFLINE")
+        wait_for(lambda: self.host.read() is not None and self.host.dead == [self.host.session], "it ends its session")
+        self.say("pump", "pressure", 20.5)
+        self.assertEqual(self.scada()["backlog_records"], 1)
+        self.host.word("ONLINE")
+        self.arrived()
+        self.assertEqual((self.host.births, len(self.host.dead)), (2, 1))
 
 
 class Readers(EdgeSite):

@@ -12,9 +12,10 @@ namespace {
 constexpr std::int64_t exact_max = std::int64_t{1} << 53;  // beyond it a double skips numbers
 constexpr std::int64_t time_max_us = INT64_MAX / 1000;     // servers keep nanoseconds
 constexpr std::size_t text_max = 64 << 10;                 // of a field of InfluxDB 1
-// A tag twice would be an error, or one of them gone; InfluxDB takes none called time.
-constexpr std::string_view our_tags[] = {"device", "gateway", "lane",      "kind", "window",
-                                         "unit",   "epoch",   "lost_lane", "time"};
+// A tag twice would be an error, or one of them gone; InfluxDB takes none called time, and its version 2
+// leaves out points with a _field or a _measurement.
+constexpr std::string_view our_tags[] = {"device", "gateway",   "lane", "kind",   "window",      "unit",
+                                         "epoch",  "lost_lane", "time", "_field", "_measurement"};
 
 // A name: commas, spaces and (of keys and tag values) equals signs get a backslash. A backslash itself cannot
 // be escaped, so that one before such a character, or at the end, would change what follows: it is written as

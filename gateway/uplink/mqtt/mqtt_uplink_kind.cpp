@@ -25,6 +25,11 @@ constexpr Key sparkplug_keys[] = {
                               "Nothing is sent while this host application is away; default: "
                               "nobody is waited for")
         .like("\"scada-1\""),
+    SK::choice<&S::host_words>(
+        "host_state", "3.0=0|2.2=1",
+        "Which specification that host follows: JSON with a time on spBv1.0/STATE/ID, or "
+        "a word on STATE/ID")
+        .only_with("primary_host"),
     SK::key<&S::qos>("qos",
                      "1: the broker acknowledges each message; 0, as the specification has it: an answered "
                      "ping behind them does")

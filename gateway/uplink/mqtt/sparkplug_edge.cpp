@@ -21,6 +21,11 @@ std::string of_gateway(const std::string& source, const std::string& gateway) {
   return edge::topic_level(out);
 }
 
+std::string state_topic_of(const SparkplugUplinkConfig& config) {
+  if (config.primary_host.empty()) return {};
+  return (config.host_words ? "STATE/" : "spBv1.0/STATE/") + config.primary_host;
+}
+
 void put_session(std::uint8_t session, std::int64_t time_ms, Bytes& payload) {
   const Value number = std::int64_t{session};
   edge::Metric metric;
@@ -40,7 +45,7 @@ SparkplugEdge::SparkplugEdge(const SparkplugUplinkConfig& config, std::string ga
       group_(of_gateway(config.group, gateway_)),
       node_(of_gateway(config.node, gateway_)),
       commands_(topic("NCMD")),
-      state_topic_(config.primary_host.empty() ? "" : "spBv1.0/STATE/" + config.primary_host),
+      state_topic_(state_topic_of(config)),
       book_(static_cast<std::size_t>(config.metrics_max)),
       session_(session) {}
 

@@ -42,7 +42,7 @@ class SparkplugEdge {
 
   std::uint8_t session() const { return session_; }
   const std::string& commands() const { return commands_; }  // the topic on which a host asks for births
-  // spBv1.0/STATE/ID of the primary host; empty: nobody is waited for.
+  // spBv1.0/STATE/ID of the primary host, or STATE/ID; empty: nobody is waited for.
   const std::string& state_topic() const { return state_topic_; }
   edge::Book& book() { return book_; }
 

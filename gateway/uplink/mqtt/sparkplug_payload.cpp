@@ -155,6 +155,12 @@ std::optional<HostState> read_host_state(BytesView payload) {
   return said ? std::optional(state) : std::nullopt;
 }
 
+std::optional<HostState> read_host_word(BytesView payload) {
+  const std::string_view word = text_of(payload);
+  if (word != "ONLINE" && word != "OFFLINE") return std::nullopt;
+  return HostState{word == "ONLINE", 0};
+}
+
 std::string topic_level(std::string_view name) {
   static constexpr char digits[] = "0123456789ABCDEF";
   std::string out;

@@ -39,6 +39,8 @@ struct HostState {
   std::int64_t timestamp = 0;
 };
 std::optional<HostState> read_host_state(BytesView payload);
+// As specification 2.2 has it, on STATE/ID: ONLINE or OFFLINE, and no time.
+std::optional<HostState> read_host_word(BytesView payload);
 
 // A name as a level of a topic: what may not stand there ('/', '+', '#', and '%' itself) as %2F: no two names
 // become one.

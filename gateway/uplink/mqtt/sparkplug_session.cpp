@@ -95,7 +95,8 @@ void SparkplugSession::heard(std::string_view topic, BytesView payload) {
 
 // A will of an earlier life of the host is no news of this one (specification 3.0, section 5.3, "timestamp").
 void SparkplugSession::heard_state(BytesView payload) {
-  const auto state = edge::read_host_state(payload);
+  const auto state =
+      options_.config.host_words ? edge::read_host_word(payload) : edge::read_host_state(payload);
   if (!state || state->timestamp < host_since_) return;
   if (state->online) {
     host_since_ = state->timestamp;

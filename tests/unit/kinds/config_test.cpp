@@ -89,6 +89,49 @@ TEST_CASE("config: what a request's own heads are is no login, and a region is l
   CHECK(with(s3 + "\"eu-central-1\"\n").find("region") == std::string::npos);
 }
 
+TEST_CASE("config: what is said with a request beside what it is, and where a stream lies") {
+  const auto with = [](const std::string& more) {
+    return errors_of("[[uplinks.https]]\nname = \"u\"\nservers = [\"https://h\"]\n" + more);
+  };
+  const auto said = [&](const std::string& dialect, const std::string& words) {
+    return with(dialect).find(words) != std::string::npos;
+  };
+  const std::string clickhouse = "dialect = \"clickhouse\"\ntable = \"t\"\nsettings = ";
+  CHECK(with(clickhouse + "{ async_insert = \"1\", wait_for_async_insert = \"1\", quota_key = \"gw\" }\n")
+            .find("settings") == std::string::npos);
+  CHECK(with(clickhouse + "{ async_insert = \"0\" }\n").find("settings") == std::string::npos);
+  // A success that is none: what is in memory only, or was dropped unseen.
+  for (const char* settings :
+       {"{ async_insert = \"1\" }", "{ async_insert = \"1\", wait_for_async_insert = \"0\" }",
+        "{ wait_for_async_insert = \"0\" }"})
+    CHECK(said(text(clickhouse, settings, "\n"), "wait_for_async_insert must be \"1\""));
+  CHECK(said(clickhouse + "{ input_format_allow_errors_num = \"10\" }\n", "would drop data"));
+  CHECK(said(clickhouse + "{ input_format_skip_unknown_fields = \"1\" }\n", "would drop data"));
+  CHECK(said(clickhouse + "{ password = \"x\" }\n", "is the gateway's to say"));
+  CHECK(said(clickhouse + "{ \"a&b\" = \"x\" }\n", "is no setting's name"));
+
+  const std::string s3 =
+      "dialect = \"s3\"\nbucket = \"b\"\nregion = \"r\"\ncredentials_file = \"/k\"\nheaders = ";
+  CHECK(with(s3 + "{ x-amz-server-side-encryption = \"AES256\", x-amz-grant-read = \"id=1\" }\n")
+            .find("headers") == std::string::npos);
+  for (const char* name : {"x-amz-date", "x-amz-copy-source", "x-amz-meta-records", "x-amz-grant-", "host",
+                           "X-Amz-Acl", "x-amz-server-side-encryption-customer-key"})
+    CHECK(said(text(s3, "{ ", name, " = \"x\" }\n"), "none of those that say how an object is kept"));
+  for (const char* words : {"", " x", "a  b", "a\\nX: y", "\u00e9"})
+    CHECK(said(text(s3, "{ x-amz-tagging = \"", words, "\" }\n"), "characters or blanks"));
+
+  const std::string kinesis =
+      "dialect = \"kinesis\"\ncredentials_file = \"/k\"\nregion = \"eu-west-1\"\nstream = ";
+  CHECK(with(kinesis + "\"arn:aws:kinesis:eu-west-1:111122223333:stream/plant\"\n").find("stream") ==
+        std::string::npos);
+  CHECK(said(kinesis + "\"arn:aws:kinesis:us-east-1:111122223333:stream/plant\"\n",
+             "the stream is in \"us-east-1\", not in \"eu-west-1\""));
+  CHECK(with("dialect = \"remote_write\"\ntenant = \"plant-7\"\n").find("tenant") == std::string::npos);
+  CHECK(said("dialect = \"remote_write\"\ntenant = \"a b\"\n", "is no tenant"));
+  CHECK(said("dialect = \"remote_write\"\ntenant = \"a\\r\\nX: y\"\n", "is no tenant"));
+  CHECK(said(kinesis + "\"arn:aws:sns:eu-west-1:111122223333:plant\"\n", "is no ARN of a stream"));
+}
+
 TEST_CASE("config: several connections of an HTTPS uplink, where its dialect promises no order") {
   const auto with = [](const std::string& more) {
     return errors_of("[[uplinks.https]]\nname = \"u\"\nservers = [\"https://h\"]\n" + more);

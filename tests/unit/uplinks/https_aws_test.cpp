@@ -157,6 +157,14 @@ TEST_CASE("kinesis: requests, and an answer for each record") {
         Verdict::retryable);
   CHECK(error("ProvisionedThroughputExceededException") == Verdict::retryable);
   CHECK(error("InvalidArgumentException") == Verdict::refused);
+  // Some are written with and without "Exception".
+  for (const char* name :
+       {"MissingAuthenticationToken", "IncompleteSignature", "AccessDenied", "ExpiredToken"})
+    CHECK(error(name) == Verdict::blocked);
+  for (const char* name : {"RequestExpired", "ThrottlingException", "KMSThrottlingException", "Exception"})
+    CHECK(error(name) == Verdict::retryable);
+  const auto large = outcome(413, R"({"__type":"RequestEntityTooLargeException"})");
+  CHECK((large.verdict == Verdict::refused && large.too_large));
   CHECK(outcome(500, R"({"__type":"InternalFailure"})").verdict == Verdict::retryable);
   CHECK(outcome(503, "busy").verdict == Verdict::retryable);
 
@@ -166,6 +174,15 @@ TEST_CASE("kinesis: requests, and an answer for each record") {
   std::string rows;
   CHECK(batches->add({1, Lane::raw, nullptr, &batch.rows[0]}, rows).ok());
   CHECK(rows.find("\"PartitionKey\":\"gw\"") != std::string::npos);
+}
+
+TEST_CASE("kinesis: a stream of another account is called by its ARN") {
+  const char* arn = "arn:aws:kinesis:eu-central-1:111122223333:stream/plant";
+  const auto made =
+      kinesis({arn, "eu-central-1", "json", "{device}"})
+          ->request("{}", {}, {vector_time, "[default]\naws_access_key_id=A\naws_secret_access_key=b"});
+  REQUIRE(made.ok());
+  CHECK(made.value().body == text(R"({"StreamARN":")", arn, R"(","Records":[{}]})"));
 }
 
 }  // namespace https_aws_test

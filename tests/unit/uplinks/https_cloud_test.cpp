@@ -101,12 +101,41 @@ TEST_CASE("s3: an object's name, its signature, and what is in it") {
   CHECK(body_of(*lines, reading("d", "m", 1.0)).ends_with("}\n"));
   CHECK(lines->limits().body_max == 1 << 20);  // packed in one turn of the loop
   CHECK_FALSE(dialect("s3", [](auto set) { set("prefix", std::string("{lane}/")); })->dated());
+  const auto hours = dialect("s3", [](auto set) {
+    set("region", std::string("r"));
+    set("prefix", std::string("{date}/{gateway}/{hour}/{date}_"));
+  });
+  CHECK(hours->dated());
+  CHECK(hours->request("x", carried(3, 9, 2, 7), {vector_time, aws_file, ""})
+            .value()
+            .target.starts_with("/2026-09-21/gw/14/2026-09-21_0000"));
   Carried ancient = carried(1, 1, 1, 1);
   ancient.begin.us = INT64_MIN / 2;
   const HttpAsk ask = lines->request("{}\n", ancient, {vector_time, aws_file, ""}).value();
   CHECK(ask.target.starts_with("/a%20b/unknownraw0"));
   CHECK(ask.target.ends_with("-00000000000000000001.jsonl.gz"));
   CHECK(ask.body.starts_with("\x1F\x8B"));
+}
+
+TEST_CASE("s3: what a bucket's policy wants to be said is said, and signed") {
+  const auto one = dialect("s3", [](auto set) {
+    set("region", std::string("eu-central-1"));
+    set("headers", std::vector<std::pair<std::string, std::string>>{
+                       {"x-amz-server-side-encryption", "aws:kms"}, {"x-amz-tagging", "plant=7&kept=1y"}});
+    set("checksum", true);
+  });
+  const auto made = one->request("two envelopes", carried(3, 9, 2, 7), {vector_time, aws_file, ""});
+  REQUIRE(made.ok());
+  CHECK(header(made.value(), "x-amz-server-side-encryption") == "aws:kms");
+  CHECK(header(made.value(), "x-amz-tagging") == "plant=7&kept=1y");
+  // The digest that X-Amz-Content-Sha256 has in hexadecimal digits, above.
+  CHECK(header(made.value(), "X-Amz-Checksum-Sha256") == "LtFUpUOO0oyzgHRbyi1Za5qdGU7YrpDe6yR5B/of/JY=");
+  CHECK(header(made.value(), "Authorization")
+            .find("SignedHeaders=content-type;host;x-amz-checksum-sha256;x-amz-content-sha256;x-amz-date;"
+                  "x-amz-meta-records;x-amz-server-side-encryption;x-amz-tagging,") != std::string::npos);
+  const auto plain = dialect("s3", [](auto set) { set("region", std::string("eu-central-1")); });
+  CHECK(header(plain->request("x", carried(3, 9, 2, 7), {vector_time, aws_file, ""}).value(),
+               "X-Amz-Checksum-Sha256") == "");
 }
 
 TEST_CASE("s3: what each answer means") {
@@ -131,6 +160,7 @@ TEST_CASE("s3: what each answer means") {
   for (const char* code : {"RequestTimeTooSkewed", "RequestTimeout", "BadDigest", "SlowDown"})
     CHECK(outcome(400, code).verdict == Verdict::retryable);
   CHECK(outcome(503, "SlowDown").verdict == Verdict::retryable);
+  CHECK(outcome(429, "RateLimitExceeded").verdict == Verdict::retryable);  // as other stores call it
   CHECK(outcome(500, "Whatever").verdict == Verdict::retryable);
   CHECK(outcome(501, "NotImplemented").verdict == Verdict::blocked);  // a store that lacks something
   const auto large = outcome(400, "EntityTooLarge");
@@ -220,6 +250,11 @@ TEST_CASE("eventhubs: requests signed anew each time, and what each answer means
       "&se=1440941760&skn=send");
   CHECK(ask.body == "[{}]");
   CHECK_FALSE(one->request("{}", {}, {vector_time, "Endpoint=sb://x/;SharedAccessKeyName=send", ""}).ok());
+  const std::string policy = "SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0+/=";
+  CHECK(one->request("{}", {}, {vector_time, policy, ""}).ok());  // of the whole namespace
+  CHECK(one->request("{}", {}, {vector_time, policy + ";EntityPath=PLANT", ""}).ok());
+  CHECK(one->request("{}", {}, {vector_time, policy + ";EntityPath=pumps", ""}).status().detail() ==
+        "connection_string_file: its policy is of the hub \"pumps\"");
   CHECK_FALSE(one->request("{}", {}, {vector_time, "", ""}).ok());
 
   const auto batches = dialect("eventhubs", [](auto set) {

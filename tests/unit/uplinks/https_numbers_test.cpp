@@ -2,6 +2,7 @@
 // what packs bodies.
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <limits>
 
 #include "base/rng.h"
@@ -104,6 +105,11 @@ TEST_CASE("remote write: samples to the byte, and what has no form") {
   CHECK(has(reading("d", "", 1.0), "millrace_reading"));
   CHECK(has(reading("d", "m", true), std::string_view("\x09\0\0\0\0\0\0\xF0\x3F", 9)));
   CHECK(body_of(*one, reading("d", "m", std::numeric_limits<double>::quiet_NaN())).starts_with("\x0A"));
+  // A NaN of a device may have the bits that say a series has ended: Prometheus' stale marker.
+  for (const std::uint64_t bits :
+       {0x7FF0'0000'0000'0002ULL, 0x7FF8'0000'0000'0000ULL, 0x7FFF'FFFF'FFFF'FFFFULL})
+    CHECK(has(reading("d", "m", std::bit_cast<double>(bits)),
+              std::string_view("\x09\x01\0\0\0\0\0\xF8\x7F", 9)));
   for (const Value& none : {Value{}, Value{std::string("text")}, Value{Bytes{std::byte{1}}}})
     CHECK(body_of(*one, reading("d", "m", none)) == "refused: remote write has numbers only");
   // That is so by nature: it is passed over, and nobody's fault.
@@ -142,6 +148,9 @@ TEST_CASE("remote write: samples to the byte, and what has no form") {
   CHECK((ask.target == "/api/v1/write" && ask.body == snappy_packed("abc")));
   CHECK((header(ask, "Content-Encoding") == "snappy" &&
          header(ask, "X-Prometheus-Remote-Write-Version") == "0.1.0"));
+  CHECK(header(ask, "X-Scope-OrgID") == "");
+  const auto of_tenant = dialect("remote_write", [](auto set) { set("tenant", std::string("plant-7")); });
+  CHECK(header(of_tenant->request("abc", {}, {}).value(), "X-Scope-OrgID") == "plant-7");
 }
 
 TEST_CASE("remote write: what each answer means") {

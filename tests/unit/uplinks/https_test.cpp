@@ -183,6 +183,10 @@ TEST_CASE("influxdb: lines to the byte") {
   Record timed = reading("d1", "t", 1.0);
   timed.tags = {{"time", "noon"}};
   CHECK(body_of(*plain, timed) == "t,device=d1,gateway=gw,tag_time=noon value=1 1790000000000001\n");
+  // InfluxDB 2 leaves out a point that has one of these, and says 204.
+  timed.tags = {{"_field", "a"}, {"_measurement", "b"}};
+  CHECK(body_of(*plain, timed) ==
+        "t,device=d1,gateway=gw,tag__field=a,tag__measurement=b value=1 1790000000000001\n");
   CHECK(body_of(*plain, reading("d1", "b", Bytes{std::byte{0xAB}})) ==
         "b,device=d1,gateway=gw bytes=\"ab\" 1790000000000001\n");
   // Names: what means something is escaped; a backslash that would is written as a slash; what looks like a
@@ -269,6 +273,10 @@ TEST_CASE("influxdb: what each answer means") {
   CHECK(verdict(400, R"({"error":"database is required"})") == Verdict::blocked);
   CHECK(verdict(422, R"({"code":"unprocessable entity","message":"failure writing points"})") ==
         Verdict::refused);
+  // Version 3, by its description.
+  const auto three = one->outcome(
+      reply(400, R"({"error":"partial write of line protocol occurred","data":[{"line_number":2}]})"), {});
+  CHECK((three.verdict == Verdict::refused && !three.doubtful));
   for (const int rights : {401, 403, 404, 405}) CHECK(verdict(rights, "{}") == Verdict::blocked);
   for (const int later : {408, 429, 500, 502, 503, 504}) CHECK(verdict(later, "{}") == Verdict::retryable);
   const auto large = one->outcome(reply(413, ""), {});
@@ -331,6 +339,45 @@ TEST_CASE("clickhouse: rows, requests and exceptions") {
   CHECK(one->outcome(reply(400, "", {{"x-clickhouse-exception-code", "27"}}), {}).doubtful);
 }
 
+// What would come again for ever if it were sent again as it is: behind one such row everything would wait.
+TEST_CASE("clickhouse: what a table's own rules refuse is the row's fault, and too many partitions halve") {
+  const auto one = dialect("clickhouse", [](auto set) { set("table", std::string("readings")); });
+  const std::vector<std::pair<std::string, std::string>> theirs{{"x-clickhouse-server-display-name", "x"}};
+  const auto outcome = [&](int status, int code, const char* words) {
+    return one->outcome(reply(status, text("Code: ", code, ". DB::Exception: ", words), theirs), {});
+  };
+  for (const int code : {469, 395, 376, 467, 675, 676, 691, 632, 190, 128, 19, 153}) {
+    CAPTURE(code);
+    const DialectOutcome refused = outcome(500, code, "whatever");
+    CHECK((refused.verdict == Verdict::refused && refused.doubtful && !refused.too_large));
+  }
+  // Of an Enum, by the numbers that older servers have for it.
+  for (const int code : {36, 49})
+    CHECK(outcome(500, code, "Unknown element 'fair' for type Enum8('good' = 1)").verdict ==
+          Verdict::refused);
+  CHECK(outcome(500, 36, "Bad arguments").verdict == Verdict::blocked);
+  CHECK(outcome(500, 49, "Logical error").verdict == Verdict::retryable);
+  // A number of a version to come: by its status.
+  CHECK((outcome(400, 12345, "").verdict == Verdict::refused && outcome(400, 12345, "").doubtful));
+  CHECK(outcome(500, 12345, "").verdict == Verdict::retryable);
+
+  const DialectOutcome wide =
+      outcome(500, 252, "Too many partitions for single INSERT block (more than 100). The limit is ...");
+  CHECK((wide.verdict == Verdict::refused && wide.too_large && !wide.doubtful));
+  const DialectOutcome busy = outcome(500, 252, "Too many parts (300). Merges are processing significantly");
+  CHECK((busy.verdict == Verdict::retryable && !busy.too_large));
+}
+
+TEST_CASE("clickhouse: settings of the server go with each insert") {
+  const auto one = dialect("clickhouse", [](auto set) {
+    set("table", std::string("readings"));
+    set("settings",
+        std::vector<std::pair<std::string, std::string>>{{"async_insert", "1"}, {"quota_key", "pump 7&8"}});
+  });
+  const HttpAsk ask = one->request("rows", {Lane::raw, 3, 9, 7, 7, false}, {}).value();
+  CHECK(ask.target.ends_with("&async_insert=1&quota_key=pump%207%268"));
+}
+
 TEST_CASE("generic: an idempotency key a request, an identity a record") {
   const auto json = dialect("generic", [](auto set) { set("path", std::string("/in/{lane}")); });
   CHECK(body_of(*json, reading("d", "m", 1.0))
@@ -350,6 +397,9 @@ TEST_CASE("generic: an idempotency key a request, an identity a record") {
             .verdict == Verdict::retryable);
   CHECK(json->outcome(reply(200, " <!doctype html>"), {}).verdict == Verdict::retryable);
   CHECK(json->outcome(reply(206, ""), {}).verdict == Verdict::retryable);
+  // What came before under the same key is still being dealt with.
+  CHECK(json->outcome(reply(409, "in progress"), {}).verdict == Verdict::retryable);
+  CHECK(json->outcome(reply(403, ""), {}).verdict == Verdict::blocked);
   CHECK(json->outcome(reply(422, "no"), {}).doubtful);
   const auto strict = dialect("generic", [](auto set) { set("expect", std::string("\"stored\":true")); });
   CHECK(strict->outcome(reply(200, "{}"), {}).verdict == Verdict::retryable);

@@ -375,6 +375,21 @@ TEST_CASE("sparkplug edge: what hosts say: a rebirth, a state, and bytes that li
   for (const char* lie :
        {"", "ONLINE", "{}", R"({"online":1})", R"({"online":"true)", "[true]", R"({"timestamp":5})"})
     CHECK(!state(lie));
+
+  const auto word = [](std::string_view words) { return edge::read_host_word(bytes_of(words)); };
+  REQUIRE((word("ONLINE") && word("OFFLINE")));
+  CHECK((word("ONLINE")->online && !word("OFFLINE")->online && word("ONLINE")->timestamp == 0));
+  for (const char* lie : {"", "online", "ONLINE ", "\"ONLINE\"", R"({"online":true,"timestamp":5})"})
+    CHECK(!word(lie));
+}
+
+TEST_CASE("sparkplug edge: where the primary host says that it is there, by its specification") {
+  SparkplugUplinkConfig config;
+  CHECK(SparkplugEdge(config, "gw", 0).state_topic() == "");
+  config.primary_host = "scada-1";
+  CHECK(SparkplugEdge(config, "gw", 0).state_topic() == "spBv1.0/STATE/scada-1");
+  config.host_words = true;
+  CHECK(SparkplugEdge(config, "gw", 0).state_topic() == "STATE/scada-1");
 }
 
 TEST_CASE("sas login: as the documentation's own program makes it") {

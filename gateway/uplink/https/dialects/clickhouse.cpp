@@ -10,6 +10,8 @@
 #include <cmath>
 #include <cstring>
 #include <iterator>
+#include <utility>
+#include <vector>
 
 #include "base/ascii.h"
 #include "base/json.h"
@@ -20,14 +22,21 @@
 namespace millrace {
 namespace {
 
+using Setting = std::pair<std::string, std::string>;
+
 struct ClickHouseConfig {
   std::string database = "default";
   std::string table;
   std::string format = "json";
   bool deduplicate = false;
+  std::vector<Setting> settings;
 };
 using C = ClickHouseConfig;
 using K = KeysOf<C>;
+
+constexpr Key setting_keys[] = {KeysOf<Setting>::key<&Setting::first>("NAME", ""),
+                                KeysOf<Setting>::key<&Setting::second>("TEXT", "")};
+constexpr Shape setting_shape = shape_of<Setting>(setting_keys);
 
 constexpr Key keys[] = {
     K::key<&C::database>("database", ""),
@@ -38,16 +47,52 @@ constexpr Key keys[] = {
         "column: with their names and types, which the server compares with the table's, or without, as "
         "18.16 knows it: then the types must be those of the file"),
     K::key<&C::deduplicate>("deduplicate", "insert_deduplication_token with each insert (22.8 and newer)"),
+    K::entries<&C::settings>(
+        "settings", setting_shape,
+        "Of the server, said with each insert; an older one refuses what it does not know")
+        .on_a_line()
+        .like("{ async_insert = \"1\", wait_for_async_insert = \"1\" }"),
 };
+
+// What an insert is told of by its own keys, or what a success would not be one with.
+constexpr std::string_view ours[] = {
+    "query", "database", "user", "password", "compress", "decompress", "insert_deduplication_token"};
+
+void check_settings(Section& section, const C& c) {
+  for (const auto& [name, words] : c.settings) {
+    const bool good = std::all_of(name.begin(), name.end(),
+                                  [](char one) { return is_letter(one) || is_digit(one) || one == '_'; });
+    if (name.empty() || !good) section.error("settings", text("\"", name, "\" is no setting's name"));
+    else if (std::find(std::begin(ours), std::end(ours), name) != std::end(ours))
+      section.error("settings", text("\"", name, "\" has a key of its own, or is the gateway's to say"));
+    else if (name.starts_with("input_format_allow_errors") || name == "input_format_skip_unknown_fields")
+      section.error("settings", text("\"", name, "\" would drop data that nobody hears of"));
+  }
+  // Else a 200 may be said to what is in memory only: a profile has the one without the other.
+  const auto value = [&](std::string_view name) {
+    const auto at = std::find_if(c.settings.begin(), c.settings.end(),
+                                 [name](const Setting& one) { return one.first == name; });
+    return at == c.settings.end() ? std::string() : at->second;
+  };
+  const bool later = !value("async_insert").empty() && value("async_insert") != "0";
+  const std::string waits = value("wait_for_async_insert");
+  if ((later || !waits.empty()) && waits != "1")
+    section.error("settings",
+                  "wait_for_async_insert must be \"1\": else a success is said before anything is stored");
+}
+
 void settle(Section& section, C& c) {
+  check_settings(section, c);
   if (c.table.empty()) section.error("dialect", "clickhouse needs a table");
   if (c.table.find('.') != c.table.rfind('.'))
     section.error("table", text("the table \"", c.table, "\" has more than one dot in it"));
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
-// Never: this row, as it is, is none for this table.
-constexpr int refused[] = {6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 407, 441};
+// Never: this row, as it is, is none for this table. Among them what a column's type, a CONSTRAINT (469), or
+// what a column or a view computes (153, 395) makes of it.
+constexpr int refused[] = {6,   19,  25,  26,  27,  32,  33,  38,  41,  53,  69,  70,  72,  117, 128, 130,
+                           131, 153, 190, 321, 349, 376, 395, 407, 441, 467, 469, 563, 632, 675, 676, 691};
 // Not until somebody acts: names, rights, settings, syntax, a table that is no such.
 constexpr int blocked[] = {10,  16,  20,  36,  46,  47,  48,  60,  62,  73,  80, 81,
                            115, 164, 192, 193, 194, 195, 291, 344, 372, 497, 516};
@@ -228,6 +273,8 @@ class ClickHouse final : public Dialect {
                                      digest64(bytes_of(body)));
       ask.target += "&insert_deduplication_token=" + percent_encoded(token);
     }
+    for (const auto& [name, value] : config_.settings)
+      ask.target += text("&", name, "=", percent_encoded(value));
     ask.headers = {{"Content-Type", json ? "application/x-ndjson" : "application/octet-stream"}};
     ask.body = std::move(body);
     return ask;
@@ -244,17 +291,30 @@ class ClickHouse final : public Dialect {
     }
     DialectOutcome outcome;
     outcome.reason = words_of(reply);
-    const bool no_column = code == 117 && reply.body.find("nknown field") != std::string::npos;
-    if (among(blocked, code) || no_column) outcome.verdict = Verdict::blocked;
-    else outcome.verdict = among(refused, code) ? Verdict::refused : Verdict::retryable;
+    // Sent again as it is, it would be refused again (252 is also "Too many parts", which passes).
+    outcome.too_large = says(reply, "oo many partitions for single INSERT block");
+    outcome.verdict = outcome.too_large ? Verdict::refused : verdict_of_code(code, reply);
     // A column of another type refuses every row.
-    outcome.doubtful = outcome.verdict == Verdict::refused;
+    outcome.doubtful = outcome.verdict == Verdict::refused && !outcome.too_large;
     return outcome;
   }
 
   HttpAsk probe() const override { return question("GET", "/ping"); }
 
  private:
+  static bool says(const HttpReply& reply, std::string_view words) {
+    return reply.body.find(words) != std::string::npos;
+  }
+
+  static Verdict verdict_of_code(int code, const HttpReply& reply) {
+    if (code == 117 && says(reply, "nknown field")) return Verdict::blocked;  // the table has no such column
+    // Of an Enum; older servers have other numbers for it.
+    if (among(refused, code) || says(reply, "nknown element '")) return Verdict::refused;
+    if (among(blocked, code)) return Verdict::blocked;
+    // A number that is yet unknown: newer servers say by the status whose fault it is.
+    return reply.status == 400 ? Verdict::refused : Verdict::retryable;
+  }
+
   void add_row(const DialectItem& item, std::string& body) const {
     const Record& record = *item.record;
     const Columns c = columns_of(record);

@@ -5,6 +5,7 @@
 // a hash.
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "config/toml.h"
@@ -50,8 +51,10 @@ constexpr std::int64_t token_life_s = 3600;
 
 struct Policy {
   std::string name, key;
+  std::string hub;  // of a hub's own policy; empty: it is of all hubs of the namespace
 };
-// "Endpoint=sb://...;SharedAccessKeyName=send;SharedAccessKey=...=": the key has equals signs of its own.
+// "Endpoint=sb://...;SharedAccessKeyName=send;SharedAccessKey=...=;EntityPath=...": the key has equals signs
+// of its own.
 Result<Policy> policy_of(std::string_view words) {
   Policy policy;
   for (const std::string_view part : split(words, ';')) {
@@ -60,6 +63,7 @@ Result<Policy> policy_of(std::string_view words) {
     const std::string_view name = trim(part.substr(0, equals)), value = trim(part.substr(equals + 1));
     if (name == "SharedAccessKeyName") policy.name = value;
     if (name == "SharedAccessKey") policy.key = value;
+    if (name == "EntityPath") policy.hub = value;
   }
   if (policy.name.empty() || policy.key.empty())
     return Status{Code::invalid, "a connection string has SharedAccessKeyName=...;SharedAccessKey=..."};
@@ -95,6 +99,9 @@ class EventHubs final : public Dialect {
   Result<HttpAsk> request(std::string body, const Carried& what, const DialectMoment& moment) const override {
     auto policy = policy_of(moment.secret);
     if (!policy.ok()) return Status{Code::invalid, "connection_string_file: " + policy.status().detail()};
+    // The server would only say that the signature is none.
+    if (const std::string& of = policy.value().hub; !of.empty() && lower(of) != lower(config_.hub))
+      return Status{Code::invalid, text("connection_string_file: its policy is of the hub \"", of, "\"")};
     HttpAsk ask;
     const std::string hub = percent_encoded(config_.hub, true);
     ask.target = text("/", hub, "/messages?timeout=", timeout_s(), "&api-version=2014-01");

@@ -106,7 +106,7 @@ class Generic final : public Dialect {
 
   DialectOutcome outcome(const HttpReply& reply, const Carried&) const override {
     const int status = reply.status;
-    if (status / 100 != 2) return outcome_of_status(reply);
+    if (status / 100 != 2) return outcome_of_failure(reply);
     const bool said = config_.expect.empty() || reply.body.find(config_.expect) != std::string::npos;
     if ((status == 200 || status == 201 || status == 202 || status == 204) && !is_page(reply) && said)
       return {};
@@ -116,6 +116,14 @@ class Generic final : public Dialect {
   HttpAsk probe() const override { return question("HEAD", target(Lane::raw)); }
 
  private:
+  // 409: what came before under this key is still being dealt with there
+  // (draft-ietf-httpapi-idempotency-key-header, "Error handling"): its answer was lost, and nobody need act.
+  static DialectOutcome outcome_of_failure(const HttpReply& reply) {
+    DialectOutcome outcome = outcome_of_status(reply);
+    if (reply.status == 409) outcome.verdict = Verdict::retryable;
+    return outcome;
+  }
+
   std::string target(Lane lane) const {
     std::string path;
     path_.render(parts_.gateway, lane, nullptr, path);

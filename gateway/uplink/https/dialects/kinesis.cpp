@@ -26,13 +26,25 @@ using C = KinesisConfig;
 using K = KeysOf<C>;
 
 constexpr Key keys[] = {
-    K::key<&C::stream>("stream", "").like("\"plant\""),
+    K::key<&C::stream>("stream", "Its name; of another account its ARN").like("\"plant\""),
     K::key<&C::region>("region", "").like("\"eu-central-1\""),
     K::word<&C::format>("format", built_forms, "What a record of the stream is; of batch an Envelope"),
     K::key<&C::key>("key", "The partition key; of batches {gateway} and {lane} alone"),
     K::include<&C::access>(aws_access_shape),
 };
+// "arn:aws:kinesis:REGION:ACCOUNT:stream/NAME", also of other partitions ("arn:aws-us-gov:...").
+bool is_arn(std::string_view stream) { return stream.starts_with("arn:"); }
+
+void check_arn(Section& section, const C& c) {
+  const auto parts = split(c.stream, ':');
+  if (parts.size() != 6 || parts[2] != "kinesis" || !parts[5].starts_with("stream/"))
+    section.error("stream", text("\"", c.stream, "\" is no ARN of a stream"));
+  else if (parts[3] != c.region)
+    section.error("region", text("the stream is in \"", parts[3], "\", not in \"", c.region, "\""));
+}
+
 void settle(Section& section, C& c) {
+  if (is_arn(c.stream)) check_arn(section, c);
   if (c.stream.empty() || c.region.empty()) section.error("dialect", "kinesis needs stream and region");
   const bool of_rows = form_called(c.format).of_rows();
   if (!section.has("key") && of_rows) c.key = "{gateway}";
@@ -43,30 +55,31 @@ constexpr Shape shape = shape_of<C, settle>(keys);
 
 constexpr std::size_t record_max = 1 << 20, key_max = 256;
 
-// Not until somebody acts.
-constexpr std::string_view blocked[] = {"ResourceNotFoundException",
-                                        "AccessDeniedException",
-                                        "UnrecognizedClientException",
-                                        "InvalidSignatureException",
-                                        "IncompleteSignatureException",
-                                        "MissingAuthenticationTokenException",
+// Of errors, without the "Exception" that some are written with. Not until somebody acts:
+constexpr std::string_view blocked[] = {"ResourceNotFound",
+                                        "AccessDenied",
+                                        "UnrecognizedClient",
+                                        "InvalidSignature",
+                                        "SignatureDoesNotMatch",
+                                        "IncompleteSignature",
+                                        "MissingAuthenticationToken",
                                         "InvalidClientTokenId",
-                                        "ExpiredTokenException",
+                                        "ExpiredToken",
                                         "OptInRequired",
-                                        "SubscriptionRequiredException",
+                                        "SubscriptionRequired",
                                         "NotAuthorized",
-                                        "KMSAccessDeniedException",
-                                        "KMSDisabledException",
-                                        "KMSNotFoundException",
+                                        "KMSAccessDenied",
+                                        "KMSDisabled",
+                                        "KMSNotFound",
                                         "KMSOptInRequired",
-                                        "KMSInvalidStateException",
-                                        "UnknownOperationException"};
+                                        "KMSInvalidState",
+                                        "UnknownOperation"};
 // Never, as it is.
-constexpr std::string_view refused[] = {"InvalidArgumentException", "ValidationException",
-                                        "SerializationException"};
+constexpr std::string_view refused[] = {"InvalidArgument", "Validation", "Serialization"};
 
 template <std::size_t N>
 bool among(const std::string_view (&names)[N], std::string_view name) {
+  if (constexpr std::string_view tail = "Exception"; name.ends_with(tail)) name.remove_suffix(tail.size());
   return std::find(std::begin(names), std::end(names), name) != std::end(names);
 }
 
@@ -157,13 +170,13 @@ class Kinesis final : public Dialect {
   Result<HttpAsk> request(std::string body, const Carried&, const DialectMoment& moment) const override {
     auto credentials = aws_credentials(moment.secret, config_.access.profile);
     if (!credentials.ok()) return Status{Code::invalid, "credentials: " + credentials.status().detail()};
-    JsonWriter name;
-    name.value(config_.stream);
+    JsonWriter stream;
+    stream.begin_object().member(is_arn(config_.stream) ? "StreamARN" : "StreamName", config_.stream);
     HttpAsk ask;
     ask.target = "/";
     ask.headers = {{"Content-Type", "application/x-amz-json-1.1"},
                    {"X-Amz-Target", "Kinesis_20131202.PutRecords"}};
-    ask.body = text("{\"StreamName\":", name.text(), ",\"Records\":[", body, "]}");
+    ask.body = text(stream.text(), ",\"Records\":[", body, "]}");
     aws_sign(ask, {parts_.host, parts_.path, config_.region, "kinesis"}, credentials.value(), moment.wall);
     return ask;
   }
@@ -176,7 +189,7 @@ class Kinesis final : public Dialect {
         return not_believed(reply);
       return one_by_one(answer);
     }
-    if (!json || answer.type.empty()) return outcome_of_status(reply);
+    if (!json || answer.type.empty() || reply.status == 413) return outcome_of_status(reply);
     DialectOutcome outcome;
     outcome.verdict = reply.status >= 500 ? Verdict::retryable : verdict_of_error(answer.type);
     // Whose clock is wrong will be known by the answer's Date: the next request is signed by that.

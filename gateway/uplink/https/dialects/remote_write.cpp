@@ -9,6 +9,7 @@
 // the newest of a series may come again: what was stored by a request whose answer was lost is then refused
 // as late, and nobody can tell it from what is late. It goes to the dead lane: rather twice than nowhere.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <optional>
 #include <span>
@@ -29,6 +30,7 @@ namespace {
 struct RemoteWriteConfig {
   std::string path = "/api/v1/write";
   std::string metric = "{metric}";
+  std::string tenant;
 };
 using C = RemoteWriteConfig;
 using K = KeysOf<C>;
@@ -39,12 +41,16 @@ constexpr Key keys[] = {
     K::key<&C::metric>(
         "metric",
         "The series' name: {metric} {device} {gateway} {lane} {tag.NAME}; what no name may have becomes _"),
+    K::key<&C::tenant>("tenant", "X-Scope-OrgID, as Mimir has it, beside a login; default: none")
+        .like("\"plant-7\""),
 };
 void settle(Section& section, C& c) {
   if (!c.path.starts_with('/') || c.path.find_first_of(" #\r\n\t") != std::string::npos)
     section.error("path", text("the path \"", c.path, "\" must begin with / and have no spaces or # in it"));
   if (auto parsed = NameTemplate::parse(c.metric, true); !parsed.ok())
     section.error("metric", parsed.status().detail());
+  if (!std::all_of(c.tenant.begin(), c.tenant.end(), [](char one) { return one > ' ' && one <= '~'; }))
+    section.error("tenant", text("\"", c.tenant, "\" is no tenant: it has blanks, or what no header has"));
 }
 constexpr Shape shape = shape_of<C, settle>(keys);
 
@@ -80,6 +86,10 @@ void label(const char* name, std::string_view value, Labels& labels) {
   if (!value.empty()) labels.emplace_back(name, value);  // an empty label is none
 }
 
+// Prometheus' own NaN of a value. Another one says that a series has ended (its "stale marker"): whatever a
+// device has in a NaN, it does not say that.
+constexpr std::uint64_t nan_bits = 0x7FF8'0000'0000'0001;
+
 // message TimeSeries { repeated Label labels = 1; repeated Sample samples = 2; }, Label { name = 1; value = 2
 // }, Sample { double value = 1; int64 timestamp = 2 }, in WriteRequest { repeated TimeSeries timeseries = 1
 // }.
@@ -93,8 +103,8 @@ void add_series(const Labels& labels, double value, std::int64_t time_us, std::s
     in_series.bytes_field(1, part);
   }
   part.clear();
-  std::uint64_t bits = 0;
-  std::memcpy(&bits, &value, sizeof bits);
+  std::uint64_t bits = nan_bits;
+  if (!std::isnan(value)) std::memcpy(&bits, &value, sizeof bits);
   in_part.fixed64_field(1, bits);
   const std::int64_t ms = time_us / 1000 - (time_us % 1000 < 0 ? 1 : 0);
   in_part.uint_field(2, static_cast<std::uint64_t>(ms));
@@ -186,6 +196,7 @@ class RemoteWrite final : public Dialect {
     ask.headers = {{"Content-Type", "application/x-protobuf"},
                    {"Content-Encoding", "snappy"},
                    {"X-Prometheus-Remote-Write-Version", "0.1.0"}};
+    if (!config_.tenant.empty()) ask.headers.emplace_back("X-Scope-OrgID", config_.tenant);
     ask.body = snappy_packed(body);
     return ask;
   }

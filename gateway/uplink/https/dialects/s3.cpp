@@ -4,11 +4,15 @@
 // readers take each identity once.
 #include <algorithm>
 #include <iterator>
+#include <utility>
+#include <vector>
 
 #include "base/ascii.h"
 #include "base/text.h"
 #include "config/toml.h"
+#include "net/base64.h"
 #include "net/content_coding.h"
+#include "net/digest.h"
 #include "uplink/form_kind.h"
 #include "uplink/https/aws_access.h"
 #include "uplink/https/aws_signer.h"
@@ -21,16 +25,24 @@ namespace {
 
 using namespace std::chrono_literals;
 
+using Header = std::pair<std::string, std::string>;
+
 struct S3Config {
   std::string bucket, region;
   std::string format = "batch";
   std::string prefix = "gateway={gateway}/lane={lane}/date={date}/";
   Duration every = 1min;
   std::string storage_class;
+  std::vector<Header> headers;
+  bool checksum = false;
   AwsAccess access;
 };
 using C = S3Config;
 using K = KeysOf<C>;
+
+constexpr Key header_keys[] = {KeysOf<Header>::key<&Header::first>("NAME", ""),
+                               KeysOf<Header>::key<&Header::second>("TEXT", "")};
+constexpr Shape header_shape = shape_of<Header>(header_keys);
 
 constexpr Key keys[] = {
     K::key<&C::bucket>("bucket", "Default: the server's name says it").like("\"plant\""),
@@ -39,12 +51,21 @@ constexpr Key keys[] = {
     K::choice<&C::format>(
         "format", "batch|json",
         "Of an object: Envelopes with columnar batches, each behind its length; or JSON lines, gzip"),
-    K::key<&C::prefix>("prefix",
-                       "In front of EPOCH-FIRST-LAST; {gateway} {lane}, and {date}, of its first record"),
+    K::key<&C::prefix>(
+        "prefix", "In front of EPOCH-FIRST-LAST; {gateway} {lane}, and {date} {hour}, of its first record"),
     K::key<&C::every>("object_interval",
                       "At least from one object to the next, while less than a full batch waits; 0s: at once")
         .within(0s, 1h),
     K::key<&C::storage_class>("storage_class", "Default: the bucket's own").like("\"STANDARD_IA\""),
+    K::entries<&C::headers>(
+        "headers", header_shape,
+        "What the bucket's policy wants to be said: x-amz-server-side-encryption and what "
+        "belongs to it, x-amz-acl, -grant-, -tagging, -meta-, -object-lock-, "
+        "-expected-bucket-owner, -request-payer")
+        .on_a_line()
+        .like("{ x-amz-server-side-encryption = \"aws:kms\" }"),
+    K::choice<&C::checksum>("checksum", "none=0|sha256=1",
+                            "x-amz-checksum-sha256, without which a bucket with Object Lock takes nothing"),
     K::include<&C::access>(aws_access_shape),
 };
 
@@ -53,23 +74,63 @@ bool good_header_word(std::string_view word) {
                      [](char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; });
 }
 
-// {date} is of an object, not of a record: the parts in front of it and behind it.
-constexpr std::string_view date_name = "{date}";
-std::string before_date(const std::string& prefix) { return prefix.substr(0, prefix.find(date_name)); }
-std::string behind_date(const std::string& prefix) {
-  const std::size_t at = prefix.find(date_name);
-  return at == std::string::npos ? "" : prefix.substr(at + date_name.size());
+// They are signed as they stand: blanks that a server would reckon away would make another signature.
+bool good_header_text(std::string_view words) {
+  return !words.empty() && words == trim(words) && words.find("  ") == std::string_view::npos &&
+         std::all_of(words.begin(), words.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+// What says how an object is kept, never what it is or who sends it; no keys of the user's own, which are
+// secrets. Those that end in - are the beginning of many.
+constexpr std::string_view kept_by[] = {"x-amz-server-side-encryption",
+                                        "x-amz-server-side-encryption-aws-kms-key-id",
+                                        "x-amz-server-side-encryption-bucket-key-enabled",
+                                        "x-amz-server-side-encryption-context",
+                                        "x-amz-acl",
+                                        "x-amz-grant-",
+                                        "x-amz-tagging",
+                                        "x-amz-meta-",
+                                        "x-amz-object-lock-",
+                                        "x-amz-expected-bucket-owner",
+                                        "x-amz-request-payer"};
+
+bool good_header_name(std::string_view name) {
+  const bool letters = std::all_of(name.begin(), name.end(),
+                                   [](char c) { return (c >= 'a' && c <= 'z') || is_digit(c) || c == '-'; });
+  return letters && name != "x-amz-meta-records" &&
+         std::ranges::any_of(kept_by, [name](std::string_view one) {
+           return name == one || (one.ends_with('-') && name.starts_with(one) && name != one);
+         });
+}
+
+void check_headers(Section& section, const C& c) {
+  for (const auto& [name, words] : c.headers) {
+    if (!good_header_name(name))
+      section.error("headers", text("\"", name, "\" is none of those that say how an object is kept"));
+    else if (!good_header_text(words))
+      section.error("headers", text("what \"", name, "\" says has characters or blanks that no header has"));
+  }
+}
+
+// {date} and {hour} are of an object, not of a record: they stand for its first one's.
+constexpr std::string_view date_name = "{date}", hour_name = "{hour}";
+
+std::string with_time(std::string prefix, std::string_view date, std::string_view hour) {
+  for (const auto& [name, words] : {std::pair{date_name, date}, {hour_name, hour}}) {
+    for (std::size_t at = prefix.find(name); at != std::string::npos; at = prefix.find(name, at))
+      prefix.replace(at, name.size(), words);
+  }
+  return prefix;
 }
 
 void settle(Section& section, C& c) {
+  check_headers(section, c);
   if (c.region.empty()) section.error("dialect", "s3 needs region");
   if (!std::all_of(c.region.begin(), c.region.end(),
                    [](char one) { return is_letter(one) || is_digit(one) || one == '-'; }))
     section.error("region", text("\"", c.region, "\" is no region"));
-  for (const std::string& part : {before_date(c.prefix), behind_date(c.prefix)}) {
-    if (auto parsed = NameTemplate::parse(part, false); !parsed.ok())
-      section.error("prefix", parsed.status().detail() + ", {date} once");
-  }
+  if (auto parsed = NameTemplate::parse(with_time(c.prefix, "", ""), false); !parsed.ok())
+    section.error("prefix", parsed.status().detail() + ", {date}, {hour}");
   if (c.prefix.starts_with('/'))
     section.error("prefix", "the prefix begins with no /: it would be an empty folder");
   if (c.bucket.find('/') != std::string::npos)
@@ -104,9 +165,7 @@ class S3 final : public Dialect {
       : config_(config),
         parts_(std::move(parts)),
         form_(form_called(config.format)),
-        dated_(config.prefix.find(date_name) != std::string::npos),
-        before_(NameTemplate::parse(before_date(config.prefix), false).value()),
-        behind_(NameTemplate::parse(behind_date(config.prefix), false).value()) {}
+        dated_(with_time(config.prefix, "", "") != config.prefix) {}
 
   // A request costs money, whatever its size; but text is packed in one turn of the loop.
   Limits limits() const override { return {of_rows() ? 8u << 20 : 1u << 20, 1'000'000}; }
@@ -132,7 +191,10 @@ class S3 final : public Dialect {
                    {"X-Amz-Meta-Records", text(what.records)}};
     if (!config_.storage_class.empty())
       ask.headers.emplace_back("X-Amz-Storage-Class", config_.storage_class);
+    ask.headers.insert(ask.headers.end(), config_.headers.begin(), config_.headers.end());
     ask.body = of_rows() ? std::move(body) : packed(ContentCoding::gzip, std::move(body));
+    if (config_.checksum)
+      ask.headers.emplace_back("X-Amz-Checksum-Sha256", base64(bytes_of(text_of(sha256(ask.body)))));
     aws_sign(ask, {parts_.host, parts_.path, config_.region, "s3"}, credentials.value(), moment.wall);
     return ask;
   }
@@ -145,7 +207,7 @@ class S3 final : public Dialect {
     DialectOutcome outcome;
     outcome.reason = words_of(reply);
     outcome.too_large = code == "EntityTooLarge";
-    const bool passes = (reply.status >= 500 && reply.status != 501) ||
+    const bool passes = (reply.status >= 500 && reply.status != 501) || reply.status == 429 ||
                         std::find(std::begin(passing), std::end(passing), code) != std::end(passing);
     // An object is never refused for what is in it: all the rest is about names, rights and the bucket's
     // rules.
@@ -160,21 +222,20 @@ class S3 final : public Dialect {
   std::string bucket() const { return config_.bucket.empty() ? "" : "/" + percent_encoded(config_.bucket); }
 
   std::string name_of(const Carried& what) const {
-    std::string name, rest;
-    before_.render(parts_.gateway, what.lane, nullptr, name);
-    behind_.render(parts_.gateway, what.lane, nullptr, rest);
-    const std::string day = format_time(what.begin);  // a year of four digits, or none that a reader knows
-    if (dated_) name += day.size() > 10 && day[4] == '-' ? day.substr(0, 10) : "unknown";
-    return name + rest +
-           text(padded(parts_.epoch), "-", padded(what.first), "-", padded(what.last),
-                of_rows() ? ".envelopes" : ".jsonl.gz");
+    const std::string time = format_time(what.begin);  // a year of four digits, or none that a reader knows
+    const bool known = time.size() > 13 && time[4] == '-';
+    const std::string prefix = with_time(config_.prefix, known ? time.substr(0, 10) : "unknown",
+                                         known ? time.substr(11, 2) : "unknown");
+    std::string name;
+    NameTemplate::parse(prefix, false).value().render(parts_.gateway, what.lane, nullptr, name);
+    return name + text(padded(parts_.epoch), "-", padded(what.first), "-", padded(what.last),
+                       of_rows() ? ".envelopes" : ".jsonl.gz");
   }
 
   const C config_;
   const DialectParts parts_;
   const FormKind& form_;
   const bool dated_;
-  const NameTemplate before_, behind_;
 };
 
 }  // namespace
