@@ -124,14 +124,10 @@ class Page {
   }
 
   void add_lane(PageTable& lanes, const DaemonAnswer& uplink, const DaemonAnswer& lane) {
-    std::string lost;
-    for (const char* how : {"dead", "expired", "forgotten", "evicted", "unreadable"}) {
-      if (lane[how].whole() > 0) lost += text(lost.empty() ? "" : ", ", grouped(lane[how].whole()), " ", how);
-    }
     lanes.add({{text(clean(uplink["name"]), " ", clean(lane["lane"]))},
                {grouped(lane["unsettled"].whole()) + " waiting"},
                {grouped(lane["delivered"].whole()) + " delivered"},
-               {lost, Ink::warn}});
+               {undelivered_words(lane), Ink::warn}});
   }
 
   void line(std::string_view what, const std::string& words, Ink how = Ink::plain) {
@@ -262,6 +258,14 @@ std::string value_words(const DaemonAnswer& record, std::size_t max) {
                                 ? text("mean ", window["mean"].text(), " of ", window["count"].text())
                                 : shown(record["value"].text(), max);
   return record["unit"].text().empty() ? value : text(value, " ", shown(record["unit"].text()));
+}
+
+std::string undelivered_words(const DaemonAnswer& lane) {
+  std::string words;
+  for (const char* how : {"dead", "expired", "forgotten", "evicted", "unreadable"}) {
+    if (lane[how].whole() > 0) words += text(words.empty() ? "" : ", ", grouped(lane[how].whole()), " ", how);
+  }
+  return words;
 }
 
 std::string span_or_dash(const DaemonAnswer& seconds) {

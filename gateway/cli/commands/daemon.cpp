@@ -1,24 +1,31 @@
 #include "cli/commands/daemon.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
 
+#include "base/instance.h"
 #include "base/json.h"
 #include "base/real_path.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "cli/disk_warnings.h"
+#include "cli/page.h"
 #include "kinds.h"
 #include "observe/control.h"
 #include "registry.h"
 
 namespace millrace {
 
-void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void print(const std::string& text) {
+  const std::string printed = as_printed(text, STDOUT_FILENO);
+  std::fwrite(printed.data(), 1, printed.size(), stdout);
+}
 
 int complain(int code, const std::string& text) {
-  std::fprintf(stderr, "%s\n", text.c_str());
+  std::fprintf(stderr, "%s\n", as_printed(text, STDERR_FILENO).c_str());
   return code;
 }
 
@@ -48,9 +55,17 @@ std::string request_of(const std::string& command, const Words& words) {
 
 Result<DaemonAnswer> read_answer(std::string_view json) {
   auto answer = DaemonAnswer::read(json);
-  if (answer.ok() && answer.value()["error"].there())
-    return Status{Code::invalid, answer.value()["error"].text()};
-  return answer;
+  if (!answer.ok()) return answer;
+  if (answer.value().type() != DaemonAnswer::Type::object)
+    return Status{Code::invalid, "what answers is no gateway"};
+  if (!answer.value()["error"].there()) return answer;
+  const std::string& error = answer.value()["error"].text();
+  if (error == ControlServer::unknown_command)
+    return Status{Code::invalid,
+                  text("the gateway that runs is of another version, which does not know this; "
+                       "restart it: systemctl restart ",
+                       instance_unit())};
+  return Status{Code::invalid, error};
 }
 
 Result<std::string> ask_text(const Config& config, const std::string& command, const Words& words,
