@@ -472,6 +472,10 @@ class Live(Seen, Site):
         lines = tapping.communicate(timeout=30)[0].splitlines()
         self.assertEqual([re.sub(r"^[\d:.]+  raw     \d+  ", "", line) for line in lines], ["press-1  value = 1", "press-2  value = 2"])
         self.assertEqual(json.loads(as_json.communicate(timeout=30)[0])["device"], "pump-1")
+        tapping = subprocess.Popen([BUILD / "millrace", "tap", "-c", self.file, "-n", "1"], stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        self.publish(self.south.port, "plant/2/press-1/telemetry", '{"value": 3}')  # another press-1, at its place
+        self.assertRegex(tapping.communicate(timeout=30)[0], r"press-1  value line=2 = 3\n$")
         tapping = subprocess.Popen([BUILD / "millrace", "tap", "-c", self.file], stdout=subprocess.PIPE, text=True)
         time.sleep(0.5)
         tapping.send_signal(signal.SIGINT)
