@@ -158,6 +158,7 @@ class Page {
     if (flash["bytes_per_day"].number() > 0)
       a_day = text(format_size(flash["bytes_per_day"].number()), " a day, ");
     line("flash", text(a_day, format_size(flash["bytes_per_record"].number()), " a record", wear));
+    box();
     const bool trusted = status_["clock_trusted"].truth();
     line("clock",
          text(moment(status_["at"]), trusted ? ", trusted: " : ", not trusted: ", clean(status_["clock"])),
@@ -166,6 +167,19 @@ class Page {
     pushed();
     windows();
     schemas();
+  }
+
+  // What the kernel does not tell is not said.
+  void box() {
+    const DaemonAnswer& box = status_["box"];
+    std::string words;
+    const auto say = [&words](const std::string& part) { words += text(words.empty() ? "" : ", ", part); };
+    if (box["load"].there()) say("load " + rate_words(box["load"].number()));
+    if (box["celsius"].there()) say(rate_words(box["celsius"].number()) + " degrees C");
+    if (box["memory_bytes"].whole() > 0)
+      say(text(format_size(box["memory_left_bytes"].number()), " of ",
+               format_size(box["memory_bytes"].number()), " of memory left"));
+    if (!words.empty()) line("box", words);
   }
 
   void pushed() {

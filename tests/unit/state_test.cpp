@@ -283,6 +283,17 @@ TEST_CASE(
   CHECK(state_json(good(), {}).find("\"refused\":[]") != std::string::npos);
 }
 
+TEST_CASE("status: of the machine it says what the kernel tells") {
+  GatewayState state = good();
+  const auto page = [&state] { return status_page(DaemonAnswer::read(state_json(state, {})).value(), {}); };
+  CHECK(page().find("\n  box ") == std::string::npos);
+  state.box.load = 0.42;
+  CHECK(page().find("\n  box           load 0.4\n") != std::string::npos);
+  state.box.celsius = 61.5, state.box.memory_total = 512 << 20, state.box.memory_left = 100 << 20;
+  CHECK(page().find("\n  box           load 0.4, 61.5 degrees C, 100.0 MiB of 512.0 MiB of memory left\n") !=
+        std::string::npos);
+}
+
 TEST_CASE("faults: with several gateways on a machine what is to be done is said for the one that is wrong") {
   GatewayState state = good();
   state.instance = "line2";
