@@ -171,14 +171,14 @@ class Page {
 
   // What the kernel does not tell is not said.
   void box() {
-    const DaemonAnswer& box = status_["box"];
+    const DaemonAnswer& machine = status_["box"];
     std::string words;
     const auto say = [&words](const std::string& part) { words += text(words.empty() ? "" : ", ", part); };
-    if (box["load"].there()) say("load " + rate_words(box["load"].number()));
-    if (box["celsius"].there()) say(rate_words(box["celsius"].number()) + " degrees C");
-    if (box["memory_bytes"].whole() > 0)
-      say(text(format_size(box["memory_left_bytes"].number()), " of ",
-               format_size(box["memory_bytes"].number()), " of memory left"));
+    if (machine["load"].there()) say("load " + rate_words(machine["load"].number()));
+    if (machine["celsius"].there()) say(rate_words(machine["celsius"].number()) + " degrees C");
+    if (machine["memory_bytes"].whole() > 0)
+      say(text(format_size(machine["memory_left_bytes"].number()), " of ",
+               format_size(machine["memory_bytes"].number()), " of memory left"));
     if (!words.empty()) line("box", words);
   }
 

@@ -192,6 +192,19 @@ class Drill(Seen, Site):
             self.assertEqual((done.returncode, done.stdout), (69, ""), answers)
             self.assertIn("next: systemctl status millrace", done.stderr)
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root can be somebody else")
+    def test_who_may_not_ask_is_told_who_may(self):
+        self.start()
+        asked = lambda: subprocess.run([BUILD / "millrace", "status", "-c", self.file], capture_output=True, text=True, user=65534, group=65534, extra_groups=[])
+        hint = "ask as root, or as a user of the group millrace\n"
+        done = asked()
+        self.assertEqual((done.returncode, done.stdout), (78, ""))
+        self.assertTrue(done.stderr.endswith(f"Permission denied\n1 error; {hint}"), done.stderr)
+        self.folder.chmod(0o755)
+        done = asked()
+        self.assertEqual((done.returncode, done.stdout), (69, ""))
+        self.assertTrue(done.stderr.endswith(f"Permission denied\n  next: {hint}"), done.stderr)
+
     def test_an_expired_certificate(self):
         openssl(self.folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "s.key", "-out", "old.pem",
                 "-days", "90", "-subj", "/CN=field")

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <iterator>
 
@@ -37,10 +38,11 @@ LoadedConfig load_whole(const std::string& path) {
   return loaded;
 }
 
-int report_errors(const std::string& path, const LoadedConfig& loaded) {
+int report_errors(const std::string& path, const LoadedConfig& loaded, std::string_view then) {
   std::fputs(format_errors(path, loaded.errors).c_str(), stderr);
+  const bool not_for_us = ::access(path.c_str(), R_OK) != 0 && errno == EACCES;
   return complain(exit_config, text(loaded.errors.size(), " error", loaded.errors.size() == 1 ? "" : "s",
-                                    "; nothing was started"));
+                                    not_for_us ? text("; ", ask_as) : std::string(), then));
 }
 
 std::string request_of(const std::string& command, const Words& words) {

@@ -19,8 +19,7 @@ constexpr Option options[] = {O::config(), O::json()};
 
 // Nobody is there to say what is wrong: where it is said.
 std::string why_alone(const Status& status) {
-  if (status.detail().ends_with(std::strerror(EACCES)))
-    return "ask as root, or as a user of the group millrace";
+  if (status.detail().ends_with(std::strerror(EACCES))) return std::string(ask_as);
   return text("systemctl status ", instance_unit(), "; journalctl -u ", instance_unit(), " -n 50");
 }
 
