@@ -43,6 +43,14 @@ def openssl(folder, *arguments):
 class Seen:
     """A site whose status is looked at as a person does."""
 
+    def fill(self, qos="1"):
+        """A log of a MiB is full of it."""
+        lines = self.folder / "lines"
+        lines.write_text("".join(f'{{"value": {random.random()}}}\n' for _ in range(100_000)))
+        for i in (1, 2, 3):
+            with open(lines) as stdin:
+                self.processes.append(Process(["mosquitto_pub", "-p", str(self.south.port), "-t", f"tele/press-{i}/SENSOR", "-q", qos, "-l"], self.folder / "filling.log", stdin=stdin))
+
     def look(self):
         done = self.command("status")
         return done.returncode, done.stdout.splitlines()
@@ -142,13 +150,11 @@ class Drill(Seen, Site):
         self.north.stop(signal.SIGKILL)
         wait_for(lambda: self.look()[0] == 1, "the far side is missed")
         self.assertEqual(answers("/readyz"), (200, "ready\n"))
-        lines = self.folder / "lines"
-        lines.write_text("".join(f'{{"value": {random.random()}}}\n' for _ in range(100_000)))
-        with open(lines) as stdin:
-            self.processes.append(Process(["mosquitto_pub", "-p", str(self.south.port), "-t", "tele/press-1/SENSOR", "-q", "1", "-l"], self.folder / "filling.log", stdin=stdin))
+        self.fill()
         wait_for(lambda: answers("/readyz") == (503, "log: full, inputs pause\n"), "it takes no more", 60)
         self.assertEqual(answers("/healthz"), (200, "ok\n"))
-        self.processes.pop().stop(signal.SIGKILL)
+        for _ in range(3):
+            self.processes.pop().stop(signal.SIGKILL)
         self.north = self.broker(self.north.port)
         wait_for(lambda: answers("/readyz") == (200, "ready\n"), "it takes readings again", 60)
         self.south.stop(signal.SIGKILL)
@@ -254,12 +260,7 @@ class Drill(Seen, Site):
 
     def test_a_full_log(self):
         gateway = self.start(central=free_port(), logmore='max_size = "1MiB"\nwhen_full = "block"')
-        lines = self.folder / "lines"
-        lines.write_text("".join(f'{{"value": {random.random()}}}\n' for _ in range(100_000)))
-        for i in range(3):
-            with open(lines) as stdin:
-                self.processes.append(Process(["mosquitto_pub", "-p", str(self.south.port), "-t", f"tele/press-{i}/SENSOR", "-q", "1", "-l"],
-                                              self.folder / "filling.log", stdin=stdin))
+        self.fill()
         self.named(r"! log: full \(.*\): inputs pause", r"next: bring the uplinks back, they empty it; or raise log.max_size", 2, 60)
         self.assertIsNone(gateway.process.poll())
 
@@ -551,10 +552,7 @@ class Live(Seen, Site):
         wait_for(lambda: self.status()["inputs"][0]["healthy"], "it has subscribed")
         self.speak("press-0")
         wait_for(lambda: self.command("trace", "press-0").returncode == 0, "it is there")
-        lines = self.folder / "lines"
-        lines.write_text("".join(f'{{"value": {random.random()}}}\n' for _ in range(150_000)))
-        with open(lines) as stdin:
-            self.processes.append(Process(["mosquitto_pub", "-p", str(self.south.port), "-t", "tele/press-1/SENSOR", "-q", "0", "-l"], self.folder / "filling.log", stdin=stdin))
+        self.fill("0")
         wait_for(lambda: self.metric("millrace_ledger_settled_records", 'how="evicted"') > 0, "the log evicts", 90)
         wait_for(lambda: self.command("trace", "press-0").returncode == 1, "its reading is gone")
         said = self.command("trace", "press-0").stdout
