@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 
 #include "base/file_stamp.h"
 #include "base/logger.h"
@@ -32,6 +33,14 @@ int stage_of_peer(const Certificate& certificate, WallTime now) {
 
 bool of_certificates(const NeededFile& file) {
   return file.kind == NeededFile::Kind::ca || file.kind == NeededFile::Kind::own;
+}
+
+// A CA that expired beside one that did not, as while the old one and its successor are trusted: nobody need
+// act. Whom a server still shows the old one of is told by its connection.
+bool succeeded(const NeededFile& file, const std::vector<Certificate>& all, const Certificate& one,
+               WallTime now) {
+  const auto good = [now](const Certificate& other) { return other.to > now; };
+  return file.kind == NeededFile::Kind::ca && !good(one) && std::ranges::any_of(all, good);
 }
 
 }  // namespace
@@ -113,6 +122,9 @@ void CertificateWatch::read(Watched& watched) {
   watched.certificates = std::move(certificates).value();
   if (watched.certificates.size() > certificates_of_file_max)
     watched.certificates.resize(certificates_of_file_max);
+  // Of several of one subject the gauge shows the first to expire.
+  std::ranges::stable_sort(watched.certificates, std::ranges::greater(),
+                           [](const Certificate& one) { return one.to.us; });
   watched.told.assign(watched.certificates.size(), 0);
   metrics_.retire("file", watched.use.file.path, metric);
 }
@@ -154,9 +166,17 @@ void CertificateWatch::look(WallTime now, bool trusted) {
   look_at_peers(now, trusted);
   for (auto& [key, watched] : watched_) {
     read(watched);
+    // Before any is shown: several may use one file.
+    for (const Certificate& one : watched.certificates) {
+      if (succeeded(watched.use.file, watched.certificates, one, now))
+        metrics_.retire("file", watched.use.file.path, metric);
+    }
+  }
+  for (auto& [key, watched] : watched_) {
     const CertificateUse& use = watched.use;
     for (std::size_t i = 0; i < watched.certificates.size(); ++i) {
       const Certificate& one = watched.certificates[i];
+      if (succeeded(use.file, watched.certificates, one, now)) continue;
       metrics_
           .gauge(metric, "Until the certificate expires; negative once it has",
                  {{use.side, use.name},
@@ -180,8 +200,10 @@ std::vector<CertificateState> CertificateWatch::list(WallTime now) const {
   const auto left = [now](const Certificate& one) { return static_cast<double>(one.to.us - now.us) / 1e6; };
   for (const auto& [key, watched] : watched_) {
     const CertificateUse& use = watched.use;
-    for (const Certificate& one : watched.certificates)
+    for (const Certificate& one : watched.certificates) {
+      if (succeeded(use.file, watched.certificates, one, now)) continue;
       all.push_back({use.side, use.name, use.file.key, use.file.path, one.subject, false, left(one), one.to});
+    }
   }
   for (const auto& [owner, peer] : peers_) {
     const Certificate& one = peer.shown.certificate;

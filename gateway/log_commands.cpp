@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t page_bytes = 16 << 10;  // of columns: about a megabyte of JSON
 // of lines in one answer, about: the client comes back for the rest
 constexpr std::size_t answer_bytes_max = 1 << 20;
-constexpr std::size_t dead_page_max = 200, whole_letters_max = 8;
+constexpr std::size_t last_max = 200, dead_page_max = 200, whole_letters_max = 8;
 // for one number among those around it: some megabytes
 constexpr std::size_t look_pages_max = 32, look_page_bytes = 256 << 10;
 constexpr std::size_t retried_at_once = 64;  // payloads that are decoded again and share a commit
@@ -96,6 +96,7 @@ std::map<std::string, LogCommands::Command> LogCommands::table() {
       {"log.ls", {false, plain(&LogCommands::ls)}},
       {"log.stat", {false, plain(&LogCommands::stat)}},
       {"log.read", {false, with_request(&LogCommands::read)}},
+      {"log.last", {false, with_request(&LogCommands::last)}},
       {"log.device", {false, with_request(&LogCommands::device)}},
       {"log.salvage", {true, plain(&LogCommands::check_all)}},
       {"log.seal", {true, plain(&LogCommands::seal)}},
@@ -241,6 +242,40 @@ void LogCommands::read(const ControlRequest& request, ControlServer::Reply reply
             .end_object();
         reply(json.take());
       });
+}
+
+// What came last in a lane, the newest first: {"next": the number to go on with as `from`, 0 at the end,
+// "lines": as text}. A page may have less than `max` of them, or none, and go on all the same.
+void LogCommands::last(const ControlRequest& request, ControlServer::Reply reply) {
+  const auto lane = lane_of(word(request, "lane"));
+  if (!lane) return reply(control_error("there is no such lane; there are alarm, window, raw, held, dead"));
+  const std::size_t max = std::min<std::size_t>(last_max, number_of(request, "max", 20));
+  const Sequence from = number_of(request, "from", UINT64_MAX);
+  if (from == 0) return reply(R"({"next":0,"lines":""})");
+  log_.read(*lane, {1, from}, Log::Direction::down, page_bytes,
+            [lane = *lane, from, max, times = boot_times_of(log_),
+             reply = std::move(reply)](const Result<std::vector<Row>>& rows) {
+              if (!rows.ok()) return reply(control_error(rows.status().detail()));
+              std::string lines;
+              Sequence next = 0;
+              std::size_t told = 0;
+              for (const Row& row : rows.value()) {
+                std::vector<Record> records;
+                if (told == max) break;
+                next = row.first - 1;
+                if (!decode_redated(*row.columns, row.zstd, times, records).ok()) continue;
+                for (std::size_t i = records.size(); i-- > 0 && told < max;) {
+                  const Sequence number = row.first + i;
+                  if (number > from) continue;
+                  lines += record_as_json(number, lane, records[i]) + "\n";
+                  next = number - 1;
+                  ++told;
+                }
+              }
+              JsonWriter json;
+              json.begin_object().member("next", next).member("lines", lines).end_object();
+              reply(json.take());
+            });
 }
 
 // Reads everything once: what is damaged is found and mended on the way.

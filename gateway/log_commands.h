@@ -36,13 +36,14 @@ class LogCommands {
   };
   // A change that the disk does not take is answered as that after a few seconds, and still made when it
   // does. By the names of the requests: log.ls, log.stat, log.read, log.device, log.salvage, log.seal,
-  // log.seal_leftovers, log.forget, dlq.ls, dlq.show, dlq.letters, dlq.retry, dlq.drop
+  // log.seal_leftovers, log.forget, log.last, dlq.ls, dlq.show, dlq.letters, dlq.retry, dlq.drop
   std::map<std::string, Command> table();
 
  private:
   void ls(ControlServer::Reply reply);
   void stat(ControlServer::Reply reply);
   void read(const ControlRequest& request, ControlServer::Reply reply);
+  void last(const ControlRequest& request, ControlServer::Reply reply);
   void check_all(ControlServer::Reply reply);
   void seal(ControlServer::Reply reply);
   void seal_leftovers(ControlServer::Reply reply);

@@ -75,6 +75,7 @@ void OtlpRequest::counter(const std::string& labels, std::uint64_t value) {
 void OtlpRequest::gauge(const std::string& labels, double value) {
   Bytes point;
   wire::Writer out(point);
+  if (data_ == Data::sum) out.fixed64_field(2, start_ns_);
   out.fixed64_field(3, now_ns_);
   out.tag(4, wire::fixed64);
   out.put_fixed64(bits_of(value));

@@ -96,11 +96,15 @@ bool PageFace::answer(const HttpRequest& request, const HttpServer::Reply& reply
     reply(json_answer(of_.report.history_json()));
   } else if (request.path == "/api/devices") {
     send_devices(request, reply);
+  } else if (request.path == "/api/alarms") {
+    of_.ask("log.last", {{"lane", "alarm"}, {"max", "20"}, {"from", request.value("from")}},
+            [reply](std::string json) { reply(json_answer(std::move(json))); });
   } else if (request.path == "/api/letters") {
     of_.ask("dlq.ls", {{"max", "20"}, {"from", request.value("from")}},
             [reply](std::string json) { reply(json_answer(std::move(json))); });
   } else {
-    reply(refused(404, "there are /api/status, /api/history, /api/devices, /api/letters and /events\n"));
+    reply(refused(
+        404, "there are /api/status, /api/history, /api/devices, /api/alarms, /api/letters and /events\n"));
   }
   return true;
 }

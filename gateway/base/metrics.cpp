@@ -145,6 +145,10 @@ Gauge& Metrics::gauge(const std::string& name, const std::string& help, const La
   return registered(family(name, help, "gauge").gauges, labels);
 }
 
+Gauge& Metrics::total(const std::string& name, const std::string& help, const Labels& labels) {
+  return registered(family(name, help, "counter").gauges, labels);
+}
+
 Histogram& Metrics::histogram(const std::string& name, const std::string& help, const Labels& labels) {
   return registered(family(name, help, "histogram").histograms, labels);
 }

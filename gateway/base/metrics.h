@@ -64,7 +64,7 @@ class MetricReader {
  public:
   virtual ~MetricReader() = default;
   // What is told until the next one is of this one, which has something. `type`: "counter", "gauge",
-  // "histogram".
+  // "histogram". Of a counter with fractions the points are told as a gauge's.
   virtual void family(const std::string& name, const std::string& help, std::string_view type) = 0;
   virtual void counter(const std::string& labels, std::uint64_t value) = 0;
   virtual void gauge(const std::string& labels, double value) = 0;
@@ -75,6 +75,8 @@ class Metrics {
  public:
   Counter& counter(const std::string& name, const std::string& help, const Labels& labels = {});
   Gauge& gauge(const std::string& name, const std::string& help, const Labels& labels = {});
+  // A counter that somebody else counts, in fractions: it is set to what it has come to.
+  Gauge& total(const std::string& name, const std::string& help, const Labels& labels = {});
   Histogram& histogram(const std::string& name, const std::string& help, const Labels& labels = {});
   // Null: nobody has registered it, or it is retired.
   const Counter* find_counter(const std::string& name, const Labels& labels) const;

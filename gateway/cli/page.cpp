@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/ascii.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -52,6 +53,31 @@ bool wants_colour() {
   const char* no = std::getenv("NO_COLOR");
   const char* term = std::getenv("TERM");
   return ::isatty(STDOUT_FILENO) && !(no && *no) && term && *term && std::string_view(term) != "dumb";
+}
+
+bool locale_has_utf8() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* said = std::getenv(name);
+    if (!said || !*said) continue;
+    const std::string locale = lower(said);
+    return locale.find("utf-8") != std::string::npos || locale.find("utf8") != std::string::npos;
+  }
+  return true;
+}
+
+std::string in_ascii(std::string_view words) {
+  std::string out;
+  for (std::size_t at = 0; at < words.size();) {
+    const char first = words[at];
+    const char32_t code = take_character(words, at);
+    if (static_cast<unsigned char>(first) < 0x80) out += first;
+    else out.append(character_width(code), '?');
+  }
+  return out;
+}
+
+std::string as_printed(std::string_view words, int descriptor) {
+  return ::isatty(descriptor) && !locale_has_utf8() ? in_ascii(words) : std::string(words);
 }
 
 std::string inked(std::string_view words, Ink ink, bool colour) {

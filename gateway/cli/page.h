@@ -16,6 +16,15 @@ bool wants_colour();
 // The text in this ink; as it is without `colour`.
 std::string inked(std::string_view text, Ink ink, bool colour);
 
+// Whether the locale's characters are UTF-8: by its name (LC_ALL, LC_CTYPE, LANG), for it need not be
+// installed. Where none is said, as on most small boxes, the terminal is one of today's.
+bool locale_has_utf8();
+// The text in ASCII: of every other character so many question marks as it takes columns. To a terminal of
+// eight bits UTF-8 is noise, and some of its bytes are orders (0x9B begins one, ECMA-48).
+std::string in_ascii(std::string_view text);
+// As it is written to this descriptor: in_ascii() where that is a terminal and the locale is none of UTF-8.
+std::string as_printed(std::string_view text, int descriptor);
+
 // How many columns of a terminal it takes: wide characters two, marks none.
 std::size_t width_of(std::string_view text);
 // At most `width` columns; what is cut ends in "~".

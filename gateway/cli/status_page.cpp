@@ -124,14 +124,10 @@ class Page {
   }
 
   void add_lane(PageTable& lanes, const DaemonAnswer& uplink, const DaemonAnswer& lane) {
-    std::string lost;
-    for (const char* how : {"dead", "expired", "forgotten", "evicted", "unreadable"}) {
-      if (lane[how].whole() > 0) lost += text(lost.empty() ? "" : ", ", grouped(lane[how].whole()), " ", how);
-    }
     lanes.add({{text(clean(uplink["name"]), " ", clean(lane["lane"]))},
                {grouped(lane["unsettled"].whole()) + " waiting"},
                {grouped(lane["delivered"].whole()) + " delivered"},
-               {lost, Ink::warn}});
+               {undelivered_words(lane), Ink::warn}});
   }
 
   void line(std::string_view what, const std::string& words, Ink how = Ink::plain) {
@@ -162,6 +158,7 @@ class Page {
     if (flash["bytes_per_day"].number() > 0)
       a_day = text(format_size(flash["bytes_per_day"].number()), " a day, ");
     line("flash", text(a_day, format_size(flash["bytes_per_record"].number()), " a record", wear));
+    box();
     const bool trusted = status_["clock_trusted"].truth();
     line("clock",
          text(moment(status_["at"]), trusted ? ", trusted: " : ", not trusted: ", clean(status_["clock"])),
@@ -170,6 +167,19 @@ class Page {
     pushed();
     windows();
     schemas();
+  }
+
+  // What the kernel does not tell is not said.
+  void box() {
+    const DaemonAnswer& machine = status_["box"];
+    std::string words;
+    const auto say = [&words](const std::string& part) { words += text(words.empty() ? "" : ", ", part); };
+    if (machine["load"].there()) say("load " + rate_words(machine["load"].number()));
+    if (machine["celsius"].there()) say(rate_words(machine["celsius"].number()) + " degrees C");
+    if (machine["memory_bytes"].whole() > 0)
+      say(text(format_size(machine["memory_left_bytes"].number()), " of ",
+               format_size(machine["memory_bytes"].number()), " of memory left"));
+    if (!words.empty()) line("box", words);
   }
 
   void pushed() {
@@ -262,6 +272,14 @@ std::string value_words(const DaemonAnswer& record, std::size_t max) {
                                 ? text("mean ", window["mean"].text(), " of ", window["count"].text())
                                 : shown(record["value"].text(), max);
   return record["unit"].text().empty() ? value : text(value, " ", shown(record["unit"].text()));
+}
+
+std::string undelivered_words(const DaemonAnswer& lane) {
+  std::string words;
+  for (const char* how : {"dead", "expired", "forgotten", "evicted", "unreadable"}) {
+    if (lane[how].whole() > 0) words += text(words.empty() ? "" : ", ", grouped(lane[how].whole()), " ", how);
+  }
+  return words;
 }
 
 std::string span_or_dash(const DaemonAnswer& seconds) {

@@ -32,6 +32,9 @@ std::string refusal_words(const DaemonAnswer& refused);
 // window's mean.
 std::string metric_words(const DaemonAnswer& record);
 std::string value_words(const DaemonAnswer& record, std::size_t max);
+// Of an uplink's lane: what its far side does not have, and how that came: "3 dead, 1,204 evicted"; or
+// nothing.
+std::string undelivered_words(const DaemonAnswer& lane);
 // "3 min", or "-".
 std::string span_or_dash(const DaemonAnswer& seconds);
 std::string size_or_dash(const DaemonAnswer& bytes);

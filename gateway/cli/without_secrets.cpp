@@ -10,7 +10,8 @@
 namespace millrace {
 namespace {
 
-// As it stands before the equals sign: dotted, quoted, with spaces.
+// As it stands before the equals sign: dotted, quoted, with spaces. Some clouds take a token as the user's
+// name.
 bool says_secret(std::string_view key) {
   std::string name = lower(trim(key));
   std::erase_if(name, [](char c) { return c == '"' || c == '\'' || c == ' '; });
@@ -26,7 +27,7 @@ bool says_secret(std::string_view key) {
       word += name[at];
       continue;
     }
-    for (const char* one : {"key", "pass", "pwd", "pw", "sig", "signature", "auth", "bearer"}) {
+    for (const char* one : {"key", "pass", "pwd", "pw", "sig", "signature", "auth", "bearer", "username"}) {
       if (word == one) return true;
     }
     word.clear();

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -83,7 +84,7 @@ void ControlServer::answer(const std::shared_ptr<Connection>& connection, std::s
   const ControlRequest request(members.begin(), members.end());
   const auto name = request.find("command");
   const auto command = name == request.end() ? commands_.end() : commands_.find(name->second);
-  if (command == commands_.end()) return reply(control_error("unknown command"));
+  if (command == commands_.end()) return reply(control_error(std::string(unknown_command)));
   if (command->second.first) {
     const auto uid = connection->stream->peer_uid();
     if (!uid || (*uid != 0 && *uid != ::geteuid()))
@@ -103,7 +104,13 @@ Result<std::string> ask_daemon(const std::string& path, const std::string& reque
   if (!fd.valid() || path.size() >= sizeof to.sun_path)
     return Status{Code::invalid, "control socket path is too long: " + path};
   std::memcpy(to.sun_path, path.data(), path.size());
+  const Status silent{Code::timeout, "the daemon does not answer"};
+  // One that hangs accepts nobody. Who asked before, and went, waits there still (listen(2), backlog): behind
+  // enough of them connect() itself would wait, for ever.
+  const timeval patience{timeout_seconds, 0};
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
+    if (errno == EAGAIN) return silent;
     return Status{Code::unavailable, text("no daemon answers at ", path, ": ", std::strerror(errno))};
   }
   const std::string line = request + "\n";
@@ -113,8 +120,7 @@ Result<std::string> ask_daemon(const std::string& path, const std::string& reque
   char buffer[65536];
   while (answer.find('\n') == std::string::npos) {
     pollfd readable{fd.get(), POLLIN, 0};
-    if (::poll(&readable, 1, timeout_seconds * 1000) != 1)
-      return Status{Code::timeout, "the daemon does not answer"};
+    if (::poll(&readable, 1, timeout_seconds * 1000) != 1) return silent;
     const ssize_t got = ::recv(fd.get(), buffer, sizeof buffer, 0);
     if (got <= 0) return Status{Code::closed, "the daemon closed the connection"};
     answer.append(buffer, static_cast<std::size_t>(got));

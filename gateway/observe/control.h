@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/json.h"
 #include "loop/loop.h"
@@ -22,6 +23,8 @@ class ControlServer {
   static constexpr std::size_t request_bytes_max = 4096;
   // without a request; a command may take its time
   static constexpr Duration idle_max = std::chrono::seconds(30);
+  // What older ones answer, too, to what only newer ones know.
+  static constexpr std::string_view unknown_command = "unknown command";
   using Reply = std::function<void(std::string json)>;
   // Answers by calling `reply` once, now or later, on the loop.
   using Command = std::function<void(const ControlRequest&, Reply)>;
@@ -47,7 +50,8 @@ class ControlServer {
 
 std::string control_error(const std::string& message);
 
-// The other side, for the command line: one request, one answer. `unavailable`: nobody listens there.
+// The other side, for the command line: one request, one answer. `unavailable`: nobody listens there;
+// `timeout`: who does hangs.
 Result<std::string> ask_daemon(const std::string& path, const std::string& request, int timeout_seconds = 5);
 
 }  // namespace millrace

@@ -160,6 +160,12 @@ class Finder {
                   log.evicted, " so far"),
              "bring the uplinks back, they empty it; or raise log.max_size, and restart");
     }
+    if (log.evicted_age && *log.evicted_age >= minute && *log.evicted_age < day) {
+      note("log evicted",
+           text("log: it was full (max_size ", size_of(log.bytes_max), "), and ", log.evicted,
+                " records made room before they were sent; each is told north"),
+           "raise log.max_size: for how long an outage there is room, says millrace check", log.evicted_age);
+    }
     if (log.lost_age && *log.lost_age < day) {
       note("log lost",
            text("log: ", log.vanished + log.lost,

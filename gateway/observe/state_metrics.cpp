@@ -70,7 +70,7 @@ void StateMetrics::show(const ProcessState& process) {
   set("millrace_connections_turned_away",
       "Connections closed since the start because no file descriptor was left", process.turned_away);
   set("process_resident_memory_bytes", "Resident memory", process.resident_bytes);
-  set("process_cpu_seconds_total", "CPU time used", process.cpu_seconds);
+  metrics_.total("process_cpu_seconds_total", "CPU time used").set(process.cpu_seconds);
 }
 
 // What the kernel does not tell is not shown as 0.

@@ -4,7 +4,7 @@
 (() => {
 const $ = id => document.getElementById(id);
 const root = document.documentElement;
-const every = 1000, stale_after = 4000, devices_every = 5000, letters_every = 10000;
+const every = 1000, stale_after = 4000, devices_every = 5000, end_every = 10000;
 
 // ---- small tools
 function make(tag, kind, ...kids) {
@@ -13,7 +13,12 @@ function make(tag, kind, ...kids) {
   node.append(...kids);
   return node;
 }
-function put(node, words) { if (node.textContent !== words) node.textContent = words; }
+// What turns the direction of a line round is shown as its number: a device's name must not turn what stands behind it.
+const upright = words => String(words).replace(/[\u202a-\u202e\u2066-\u2069]/g, mark => `\\u${mark.charCodeAt(0).toString(16)}`);
+function put(node, words) {
+  const said = upright(words);
+  if (node.textContent !== said) node.textContent = said;
+}
 function dress(node, kind) { if (node.className !== kind) node.className = kind; }
 function shape(svg, tag, marks) {
   const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
@@ -50,20 +55,22 @@ function moment(time) {
 }
 const sum = (list, of) => list.reduce((all, one) => all + of(one), 0);
 
-// Keeps one child for each item, in their order; a child that stays is the same node, so that focus and selection stay.
+// Keeps one child for each item, in their order; a child that stays is the same node, so that focus and selection stay. Of items of
+// one key (two certificates of one name) one does.
 function keep(parent, items, key, born, show) {
-  const there = new Map([...parent.children].map(node => [node.dataset.key, node]));
+  const there = new Map([...parent.children].map(node => [node.dataset.key, node])), stay = new Set();
   let before = parent.firstElementChild;
   for (const item of items) {
     const name = key(item);
     let node = there.get(name);
     there.delete(name);
     if (!node) { node = born(item); node.dataset.key = name; }
+    stay.add(node);
     if (node === before) before = before.nextElementSibling;
     else parent.insertBefore(node, before);
     show(node, item);
   }
-  for (const node of there.values()) node.remove();
+  for (const node of [...parent.children]) if (!stay.has(node)) node.remove();
 }
 // `columns`: [head, class, show(cell, item)]
 function table(node, columns, items, key, none) {
@@ -322,8 +329,11 @@ function tell_moment() {
 async function ask(path) {
   const answer = await fetch(path, {cache: 'no-store'});
   if (!answer.ok) throw new Error(await answer.text());
-  // A browser's numbers have 53 bits: of a larger one its digits are kept, where the browser shows them.
-  return JSON.parse(await answer.text(), (name, value, from) =>
+  return read(await answer.text());
+}
+// A browser's numbers have 53 bits: of a larger one its digits are kept, where the browser shows them.
+function read(json) {
+  return JSON.parse(json, (name, value, from) =>
     typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value) && from && /^-?\d+$/.test(from.source) ? from.source : value);
 }
 async function look_back() {
@@ -388,28 +398,49 @@ async function devices() {
   } catch { /* the next look */ }
 }
 
-// ---- dead letters
-let letters_at = 0, letters_from = '', letters_next = 0, dead_bytes = -1;
-const letter_columns = [
+// ---- what lies at the log's end: alarms, and dead letters
+// `name`: of the table, its note and its button; `note`: of what is shown.
+function pager(name, columns, none, note) {
+  const self = {at: 0};
+  let from = '', next = 0;
+  self.look = async () => {
+    self.at = Date.now();
+    try {
+      const answer = await ask(`/api/${name}?from=${from}`);
+      const list = answer.lines.split('\n').filter(Boolean).map(read);
+      table($(name), columns, list, one => String(one.number), from ? 'No older ones.' : none);
+      next = answer.next;
+      $(`${name}-older`).hidden = !next && !from;
+      put($(`${name}-older`), next ? 'Older ones' : 'The newest');
+      put($(`${name}-more`), note(list));
+    } catch { /* the next look */ }
+  };
+  $(`${name}-older`).addEventListener('click', () => { from = next ? String(next) : ''; self.look(); });
+  return self;
+}
+const came = (td, record) => { put(td, moment(new Date(record.time))); td.title = record.time; };
+function happened(r) {
+  if (!r.loss) return `${r.metric || ''}${r.value === null || r.value === undefined ? '' : `: ${exact(r.value).slice(0, 300)}`}${r.unit ? ` ${r.unit}` : ''}`;
+  const whose = Object.entries(r.loss.devices).slice(0, 5).map(([device, count]) => `${device} ${grouped(count)}`).join(', ');
+  return `${grouped(r.loss.count)} lost${r.loss.consumer ? ` to ${r.loss.consumer}` : ''}: ${r.loss.reason}${whose ? ` (${whose})` : ''}`;
+}
+const alarms = pager('alarms', [
+  ['number', 'n', (td, r) => put(td, String(r.number))],
+  ['came', '', came],
+  ['device', 'name', (td, r) => { put(td, r.device || ''); td.title = all_tags(r).slice(2); }],
+  ['what', 'state', (td, r) => { put(td, happened(r)); dress(td, r.loss ? 'state bad-text' : 'state'); }],
+], 'None lately.', list => list.length ? 'Of the alarm lane, as far as it is still in the log: what was delivered is given back.' : '');
+let dead_bytes = -1;
+const letters = pager('letters', [
   ['number', 'n', (td, l) => put(td, String(l.number))],
-  ['came', '', (td, l) => { put(td, moment(new Date(l.time))); td.title = l.time; }],
+  ['came', '', came],
   ['from', 'name', (td, l) => small(td, `${l.source || ''} ${l.from}`, l.channel)],
   ['why', 'state', (td, l) => put(td, `${l.reason}${l.partly ? ' (the rest of it has entered)' : ''}`)],
   ['payload', 'wide payload mono', (td, l) => put(td, l.payload + (l.size > 256 ? ` … ${size(l.size)}` : ''))],
-];
-async function letters() {
-  letters_at = Date.now();
-  try {
-    const answer = await ask(`/api/letters?from=${letters_from}`);
-    const list = answer.lines.split('\n').filter(Boolean).map(line => JSON.parse(line));
-    table($('letters'), letter_columns, list, l => String(l.number), letters_from ? 'No older ones.' : 'None: everything could be read and was taken.');
-    letters_next = answer.next;
-    $('older').hidden = !letters_next && !letters_from;
-    put($('older'), letters_next ? 'Older ones' : 'The newest');
-    const ours = latest && latest.instance ? `millrace --instance ${latest.instance}` : 'millrace';
-    put($('letters-more'), list.length ? `Whole payloads: ${ours} dlq show NUMBER. Once the reason is mended: ${ours} dlq retry --all.` : '');
-  } catch { /* the next look */ }
-}
+], 'None: everything could be read and was taken.', list => {
+  const ours = latest && latest.instance ? `millrace --instance ${latest.instance}` : 'millrace';
+  return list.length ? `Whole payloads: ${ours} dlq show NUMBER. Once the reason is mended: ${ours} dlq retry --all.` : '';
+});
 
 // ---- live
 let heard = 0, trouble = '', latest = null;
@@ -463,14 +494,16 @@ else stream();
 const in_sight = new Map();
 const sight = new IntersectionObserver(entries => { for (const e of entries) in_sight.set(e.target.id, e.isIntersecting); look_around(); });
 sight.observe($('devices-card'));
+sight.observe($('alarms-card'));
 sight.observe($('letters-card'));
 function look_around() {
   if (document.hidden || (heard && Date.now() - heard > stale_after)) return;
   if (in_sight.get('devices-card') && Date.now() - devices_shown_at >= devices_every) devices();
+  if (in_sight.get('alarms-card') && Date.now() - alarms.at >= end_every) alarms.look();
   const more_dead = latest && latest.log.dead_bytes !== dead_bytes;
-  if (in_sight.get('letters-card') && (Date.now() - letters_at >= letters_every || more_dead)) {
+  if (in_sight.get('letters-card') && (Date.now() - letters.at >= end_every || more_dead)) {
     if (latest) dead_bytes = latest.log.dead_bytes;
-    letters();
+    letters.look();
   }
 }
 let looked_back = 0;
@@ -487,7 +520,6 @@ let typing = 0;
 $('part').addEventListener('input', () => { clearTimeout(typing); most = 15; typing = setTimeout(devices, 200); });
 $('sort').addEventListener('change', devices);
 $('more').addEventListener('click', () => { most = Math.min(500, most * 4); devices(); });
-$('older').addEventListener('click', () => { letters_from = letters_next ? String(letters_next) : ''; letters(); });
 $('show-day').addEventListener('click', () => show_span(true));
 $('show-quarter').addEventListener('click', () => show_span(false));
 $('when').addEventListener('input', tell_moment);

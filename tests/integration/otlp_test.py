@@ -200,6 +200,7 @@ class Told(Otlp):
         self.assertTrue(told["metrics"]["millrace_input_records_total"]["points"][0]["integer"])
         self.assertEqual(told["metrics"]["millrace_uplink_wire_sent_bytes_total"]["unit"], "By")
         self.assertEqual(told["metrics"]["process_resident_memory_bytes"]["type"], "gauge")
+        self.assertEqual(told["metrics"]["process_cpu_seconds_total"]["type"], "sum")
         types = {line.split()[2]: line.split()[3] for line in text.splitlines() if line.startswith("# TYPE")}
         helps = {line.split()[2]: line.split(" ", 3)[3] for line in text.splitlines() if line.startswith("# HELP")}
         self.assertEqual({name: {"counter": "sum"}.get(kind, kind) for name, kind in types.items()}, {name: metric["type"] for name, metric in told["metrics"].items()})

@@ -23,6 +23,15 @@ import browser
 from testsite import BUILD, Site, free_port, wait_for
 
 TRUSTED = 'clock = "trust"'
+ENDPOINT = """
+[[inputs.mqtt_endpoint]]
+name = "field"
+listen = "127.0.0.1:%d"
+anonymous = true
+[[inputs.mqtt_endpoint.routes]]
+topic = "field/{device}"
+metrics = { value = "value" }
+"""
 
 
 def series(text):
@@ -165,6 +174,28 @@ class OnTheWire(Site):
         self.assertIn("<script>", json.loads(letters["lines"])["payload"])
         self.assertIn("<script>", json.loads(self.ask(f"/api/letters?from={'9' * 400}")[2])["lines"])
         self.assertEqual(json.loads(self.ask("/api/letters?from=1")[2])["lines"], "")  # its number is higher
+
+    def test_alarms_come_a_page_at_a_time_the_newest_first(self):
+        port = free_port()
+        self.start(more=ENDPOINT % port)
+        for i in range(15):  # each connects and goes
+            self.publish(port, "field/press-1", '{"value": 1}', extra=("-i", f"client-{i}"))
+        got = lambda query: json.loads(self.ask("/api/alarms?" + query)[2])
+        lines = lambda answer: [json.loads(line) for line in answer["lines"].splitlines()]
+
+        def pages():
+            found, at = [], ""
+            while at != 0:
+                page = got(f"from={at}")
+                found.append([one["number"] for one in lines(page)])
+                at = page["next"]
+            return found
+        cat = lambda: [json.loads(line)["number"] for line in reversed(self.command("log", "cat", "--lane", "alarm").stdout.splitlines())]
+        wait_for(lambda: len(cat()) >= 20 and sum(pages(), []) == cat(), "pages hold what the lane holds, the newest first")
+        self.assertEqual(len(pages()[0]), 20)
+        self.assertEqual({one["lane"] for one in lines(got("from="))}, {"alarm"})
+        self.assertEqual(got("from=0"), {"next": 0, "lines": ""})
+        self.assertTrue(got(f"from={'9' * 400}")["lines"])
 
     def test_streams_have_places_and_go_on_through_a_reload(self):
         gateway = self.start(observe="page_streams = 3\n")
@@ -401,6 +432,40 @@ class InABrowser(WithBrowser):
                            "return [...document.querySelectorAll('#devices .chip')].filter(e => e.getBoundingClientRect().right > card + 1).length")
             self.assertEqual(beyond, 0, f"cut at {width}")
         self.assertEqual(b.complaints(), [])
+
+    def test_alarms_are_there_and_no_name_turns_the_line_behind_it(self):
+        port = free_port()
+        self.start(more=ENDPOINT % port)
+        b = self.browser
+        self.publish(port, "field/press-1", '{"value": 1}', extra=("-i", "<i>press-1"))
+        self.publish(self.south.port, "tele/abc\u202edef/SENSOR", '{"value": 1}')
+        b.run("document.getElementById('alarms-card').scrollIntoView()")
+        wait_for(lambda: "<i>press-1" in b.text("#alarms"), "who connected: " + b.text("#alarms"), 20)
+        self.assertEqual(b.run("return document.querySelectorAll('#alarms i').length"), 0)
+        self.assertIn("as far as it is still in the log", b.text("#alarms-more"))
+        b.run("document.getElementById('devices-card').scrollIntoView()")
+        wait_for(lambda: "abc\\u202edef" in b.text("#devices"), "its mark is seen: " + b.text("#devices"))
+        self.assertNotIn("\u202e", b.run("return document.body.innerText"))
+        self.assertEqual((b.unnamed(), b.complaints()), ([], []))
+
+    def test_two_of_one_name_stay_two(self):
+        """Certificates of one file may have one subject: the page shows each of them once, however long it is open."""
+        old = subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null", "-days", "1", "-subj", "/CN=old"],
+                             cwd=self.folder, capture_output=True, text=True, check=True).stdout
+        (self.folder / "cas.pem").write_text(old + old)
+        self.start(more=f"""
+[[uplinks.mqtt]]
+name = "second"
+servers = ["mqtts://127.0.0.1:{free_port()}"]
+tls_ca = "{self.folder}/cas.pem"
+""")
+        b = self.browser
+        shown = "return [...document.querySelectorAll('#faults li')].filter(e => e.innerText.includes('CN=old')).length"
+        wait_for(lambda: b.run(shown) == 2, "both are told: " + b.text("#faults"), 20)
+        for _ in range(3):
+            at = b.run("return document.documentElement.dataset.at")
+            wait_for(lambda: b.run("return document.documentElement.dataset.at") != at, "it looks again")
+        self.assertEqual(b.run(shown), 2)
 
     def test_it_says_when_nobody_answers_and_comes_back(self):
         self.start()

@@ -6,6 +6,7 @@ import os
 import pty
 import random
 import re
+import resource
 import select
 import shutil
 import signal
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import termios
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -40,6 +42,14 @@ def openssl(folder, *arguments):
 
 class Seen:
     """A site whose status is looked at as a person does."""
+
+    def fill(self, qos="1"):
+        """A log of a MiB is full of it."""
+        lines = self.folder / "lines"
+        lines.write_text("".join(f'{{"value": {random.random()}}}\n' for _ in range(100_000)))
+        for i in (1, 2, 3):
+            with open(lines) as stdin:
+                self.processes.append(Process(["mosquitto_pub", "-p", str(self.south.port), "-t", f"tele/press-{i}/SENSOR", "-q", qos, "-l"], self.folder / "filling.log", stdin=stdin))
 
     def look(self):
         done = self.command("status")
@@ -97,6 +107,110 @@ class Drill(Seen, Site):
             self.assertEqual((done.returncode, done.stdout), (69, ""))
             self.assertRegex(done.stderr, rf"^no daemon answers at .*\n  next: systemctl status {unit}; journalctl -u {unit} -n 50\n$")
 
+    def test_a_daemon_that_hangs_and_one_that_was_killed(self):
+        self.start()
+        self.well()
+        daemon = self.processes[-1]
+        daemon.process.send_signal(signal.SIGSTOP)
+        path, waiting = str(self.run_folder / "control.sock"), []
+        self.addCleanup(lambda: [one.close() for one in waiting])
+        for _ in range(5000):  # as who asks a hung daemon each minute leaves them there, until it accepts no more
+            one = socket.socket(socket.AF_UNIX)
+            waiting.append(one)
+            one.setblocking(False)
+            try:
+                one.connect(path)
+            except BlockingIOError:
+                break
+        else:
+            self.fail("there is always room for one more")
+        begin = time.monotonic()
+        done = self.command("status")
+        self.assertEqual((done.returncode, done.stdout), (69, ""))
+        self.assertRegex(done.stderr, r"^the daemon does not answer\n  next: systemctl status millrace; journalctl -u millrace -n 50\n$")
+        self.assertLess(time.monotonic() - begin, 20)
+        for one in waiting:
+            one.close()
+        daemon.process.send_signal(signal.SIGCONT)
+        self.well()
+        daemon.stop(signal.SIGKILL)
+        self.assertTrue(Path(path).exists())  # nobody's
+        done = self.command("status")
+        self.assertEqual((done.returncode, done.stderr.split("\n")[0]), (69, f"no daemon answers at {path}: Connection refused"))
+
+    def test_ready_is_who_takes_readings_and_healthy_who_answers(self):
+        daemon = self.start(logmore='max_size = "1MiB"\nwhen_full = "block"')
+        self.well()
+
+        def answers(path):
+            done = subprocess.run(["curl", "-s", "-m", "5", "-w", "%{http_code}", f"http://127.0.0.1:{self.observe}{path}"], capture_output=True, text=True)
+            return int(done.stdout[-3:]), done.stdout[:-3]
+        self.assertEqual((answers("/healthz"), answers("/readyz")), ((200, "ok\n"), (200, "ready\n")))
+        # Whom it sends to, and who sends to it, may be away: it takes what comes.
+        self.north.stop(signal.SIGKILL)
+        wait_for(lambda: self.look()[0] == 1, "the far side is missed")
+        self.assertEqual(answers("/readyz"), (200, "ready\n"))
+        self.fill()
+        wait_for(lambda: answers("/readyz") == (503, "log: full, inputs pause\n"), "it takes no more", 60)
+        self.assertEqual(answers("/healthz"), (200, "ok\n"))
+        for _ in range(3):
+            self.processes.pop().stop(signal.SIGKILL)
+        self.north = self.broker(self.north.port)
+        wait_for(lambda: answers("/readyz") == (200, "ready\n"), "it takes readings again", 60)
+        self.south.stop(signal.SIGKILL)
+        wait_for(lambda: self.metric("millrace_input_up") == 0, "the input is down")
+        self.assertEqual(answers("/readyz"), (200, "ready\n"))
+        self.south = self.broker(self.south.port)
+        wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_backlog_records") == 0, "all is delivered", 60)
+        # What is on its way when it is stopped is waited for, three seconds long.
+        self.north.process.send_signal(signal.SIGSTOP)
+        self.publish(self.south.port, "tele/press-2/SENSOR", '{"value": 1}')
+        wait_for(lambda: self.metric("millrace_uplink_backlog_records") == 1, "it is on its way")
+        daemon.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: answers("/readyz") == (503, "stopping\n") or daemon.process.poll() is not None, "it stops")
+        self.assertIsNone(daemon.process.poll())
+        self.assertEqual(answers("/healthz"), (200, "ok\n"))
+
+    def test_a_gateway_of_another_version(self):
+        """One that knows less says that it does not; one that knows more says more, and one that is none is told as that."""
+        self.config(free_port(), free_port(), gateway=TRUSTED)
+        answers = {"status": '{"gateway":"gw","version":"9.9","ready":true,"faults":[],"of_tomorrow":[{"x":1}]}'}
+        server = socket.socket(socket.AF_UNIX)
+        self.addCleanup(server.close)
+        server.bind(str(self.run_folder / "control.sock"))
+        server.listen()
+
+        def serve():
+            while True:
+                try:
+                    asked, _ = server.accept()
+                except OSError:
+                    return
+                with asked, asked.makefile("rw") as lines:
+                    lines.write(answers.get(json.loads(lines.readline())["command"], '{"error":"unknown command"}') + "\n")
+        threading.Thread(target=serve, daemon=True).start()
+        done = self.command("status")
+        self.assertEqual((done.returncode, done.stdout.splitlines()[0]), (0, "gw: all is well (millrace 9.9, up 0.0 s)"))
+        done = self.command("top", "--once")
+        self.assertEqual((done.returncode, done.stderr), (69, "the gateway that runs is of another version, which does not know this; restart it: systemctl restart millrace\n"))
+        for answers["status"] in ("hello", '{"gateway"', "[]", "\x00"):
+            done = self.command("status")
+            self.assertEqual((done.returncode, done.stdout), (69, ""), answers)
+            self.assertIn("next: systemctl status millrace", done.stderr)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can be somebody else")
+    def test_who_may_not_ask_is_told_who_may(self):
+        self.start()
+        asked = lambda: subprocess.run([BUILD / "millrace", "status", "-c", self.file], capture_output=True, text=True, user=65534, group=65534, extra_groups=[])
+        hint = "ask as root, or as a user of the group millrace\n"
+        done = asked()
+        self.assertEqual((done.returncode, done.stdout), (78, ""))
+        self.assertTrue(done.stderr.endswith(f"Permission denied\n1 error; {hint}"), done.stderr)
+        self.folder.chmod(0o755)
+        done = asked()
+        self.assertEqual((done.returncode, done.stdout), (69, ""))
+        self.assertTrue(done.stderr.endswith(f"Permission denied\n  next: {hint}"), done.stderr)
+
     def test_an_expired_certificate(self):
         openssl(self.folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "s.key", "-out", "old.pem",
                 "-days", "90", "-subj", "/CN=field")
@@ -107,6 +221,23 @@ class Drill(Seen, Site):
         self.named(r'! input field: tls_cert: the certificate "CN=field" of .*/s\.pem expired on 20', r"next: put a new one in its place; it is read by itself", 2)
         os.replace(self.folder / "old.pem", self.folder / "s.pem")
         self.well(40)
+
+    def test_an_old_ca_beside_its_successor_is_nobodys_to_renew(self):
+        tls = self.tls()
+        openssl(self.folder, "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "o.key", "-subj", "/CN=old", "-out", "o.csr")
+        openssl(self.folder, "x509", "-req", "-in", "o.csr", "-signkey", "o.key", "-days", "-1", "-out", "o.pem")
+        old, new = (self.folder / "o.pem").read_text(), (tls / "ca.pem").read_text()
+        (self.folder / "cas.pem").write_text(old + new)
+        self.south, self.north = self.broker(), self.broker(tls=tls)
+        self.gateway(self.config(self.south.port, self.north.port, gateway=TRUSTED, scheme="mqtts", uplink=f'tls_ca = "{self.folder}/cas.pem"'))
+        self.well()
+        self.assertIn("millrace_cert_expiry_seconds{", self.http("/metrics"))
+        self.assertNotIn("CN=old", self.http("/metrics"))
+        (self.folder / "cas.pem").write_text(old)  # where there is no other it is told
+        self.named(r'! uplink central: tls_ca: the certificate "CN=old" of .*/cas\.pem expired on 20', r"next: put a new one in its place", 2, 60)
+        (self.folder / "cas.pem").write_text(old + new)
+        self.well(60)
+        self.assertNotIn("CN=old", self.http("/metrics"))
 
     def test_a_wrong_password_of_an_input(self):
         users, password = self.folder / "users", self.folder / "password"
@@ -129,12 +260,7 @@ class Drill(Seen, Site):
 
     def test_a_full_log(self):
         gateway = self.start(central=free_port(), logmore='max_size = "1MiB"\nwhen_full = "block"')
-        lines = self.folder / "lines"
-        lines.write_text("".join(f'{{"value": {random.random()}}}\n' for _ in range(100_000)))
-        for i in range(3):
-            with open(lines) as stdin:
-                self.processes.append(Process(["mosquitto_pub", "-p", str(self.south.port), "-t", f"tele/press-{i}/SENSOR", "-q", "1", "-l"],
-                                              self.folder / "filling.log", stdin=stdin))
+        self.fill()
         self.named(r"! log: full \(.*\): inputs pause", r"next: bring the uplinks back, they empty it; or raise log.max_size", 2, 60)
         self.assertIsNone(gateway.process.poll())
 
@@ -322,6 +448,34 @@ class Live(Seen, Site):
         self.assertRegex(plain, r"(?m)^  >press-1 +devices ")
         self.assertEqual(self.command("top", "--json").returncode, 64)
         self.assertEqual(self.command("top").returncode, 64)  # no terminal
+        done = self.command("top", "--every", "1ms")
+        self.assertEqual((done.returncode, done.stderr), (64, "--every: at least 100ms\n"))
+
+    def on_terminal(self, *arguments, **environment):
+        """What a terminal gets of it, and its exit code."""
+        words = " ".join([f"{BUILD}/millrace", *arguments, "-c", str(self.file)])
+        done = subprocess.run(["script", "-qec", words, "/dev/null"], capture_output=True, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, timeout=60)
+        return done.returncode, done.stdout
+
+    def test_a_terminal_without_a_screen_is_not_drawn_on(self):
+        code, shown = self.on_terminal("top", TERM="dumb")
+        self.assertEqual((code, shown), (64, b"this terminal has no screen (TERM=dumb); --once prints it once\r\n"))
+        code, shown = self.on_terminal("top", "--once", TERM="dumb")
+        self.assertEqual((code, b"\033" in shown), (0, False))
+        self.assertIn(b"gw: all is well", shown)
+
+    def test_a_terminal_of_another_character_set_gets_no_utf8(self):
+        """U+00DB has 0x9B in it, which begins an order on a terminal of eight bits."""
+        self.speak("k\u00dbhler")
+        wait_for(lambda: self.status()["inputs"][0]["devices"] == 1, "it was heard")
+        self.assertIn("k\u00dbhler".encode(), self.on_terminal("top", "--once", LC_ALL="", LC_CTYPE="", LANG="")[1])
+        self.assertIn("k\u00dbhler".encode(), self.on_terminal("top", "--once", LC_ALL="C.UTF-8")[1])
+        for locale in ("de_DE.ISO-8859-1", "C"):
+            code, shown = self.on_terminal("top", "--once", LC_ALL=locale)
+            self.assertEqual(code, 0)
+            self.assertRegex(shown.decode("ascii"), r"(?m)^  >k\?hler +devices ")
+        self.assertIn("k\u00dbhler", subprocess.run([BUILD / "millrace", "top", "--once", "-c", self.file], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"},
+                                                    encoding="utf-8").stdout)  # a pipe gets what there is
 
     # ---- tap, trace
     def test_tap_shows_what_fits_as_it_enters(self):
@@ -332,6 +486,10 @@ class Live(Seen, Site):
         lines = tapping.communicate(timeout=30)[0].splitlines()
         self.assertEqual([re.sub(r"^[\d:.]+  raw     \d+  ", "", line) for line in lines], ["press-1  value = 1", "press-2  value = 2"])
         self.assertEqual(json.loads(as_json.communicate(timeout=30)[0])["device"], "pump-1")
+        tapping = subprocess.Popen([BUILD / "millrace", "tap", "-c", self.file, "-n", "1"], stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        self.publish(self.south.port, "plant/2/press-1/telemetry", '{"value": 3}')  # another press-1, at its place
+        self.assertRegex(tapping.communicate(timeout=30)[0], r"press-1  value line=2 = 3\n$")
         tapping = subprocess.Popen([BUILD / "millrace", "tap", "-c", self.file], stdout=subprocess.PIPE, text=True)
         time.sleep(0.5)
         tapping.send_signal(signal.SIGINT)
@@ -366,6 +524,40 @@ class Live(Seen, Site):
         wait_for(lambda: "uplink central: waiting, 0 before it" in self.command("trace", "press-1").stdout, "it waits")
         self.assertEqual(self.command("trace", "--next", "--wait", "300ms", "press-1").returncode, 1)
         self.assertEqual(self.command("trace", "").returncode, 64)
+
+    def test_trace_of_a_name_with_blanks_and_other_letters_with_two_uplinks_of_which_one_is_dead_and_after_a_restart(self):
+        name = "Halle 3 \u2013 Ofen \u706b \u0645"
+        self.file.write_text(self.file.read_text() + f'[[uplinks.mqtt]]\nname = "second"\nservers = ["mqtt://127.0.0.1:{free_port()}"]\n')
+        self.assertEqual(self.command("reload").returncode, 0)
+        wait_for(lambda: len(self.status()["uplinks"]) == 2, "there are two")
+        self.speak(name)
+        wait_for(lambda: "uplink central: acknowledged" in self.command("trace", name).stdout, "one has it")
+        self.assertEqual(self.processes[-1].stop(), 0)
+        self.gateway(self.file)
+        said = self.command("trace", name).stdout
+        self.assertTrue(said.startswith(f"{name}: what came last"), said)
+        self.assertRegex(said, r"(?m)^  uplink central: acknowledged$")
+        self.assertRegex(said, r"(?m)^  uplink second: waiting, 0 before it$")
+        done = subprocess.run([BUILD / "millrace", "trace", "-c", self.file, "--", "-x"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (1, "nothing of -x is in the log; what was delivered is given back\n"))
+        self.assertIn("\\x1b[2J", self.command("trace", "\033[2J").stdout)
+
+    def test_trace_of_what_was_evicted_says_that_not_all_was_delivered(self):
+        self.assertNotIn("not all was delivered", self.command("trace", "press-0").stdout)
+        self.north.stop(signal.SIGKILL)
+        text = self.file.read_text()
+        self.file.write_text(text.replace("commit_interval", 'max_size = "1MiB"\ncommit_interval'))
+        self.assertEqual(self.processes[-1].stop(), 0)
+        self.gateway(self.file)
+        wait_for(lambda: self.status()["inputs"][0]["healthy"], "it has subscribed")
+        self.speak("press-0")
+        wait_for(lambda: self.command("trace", "press-0").returncode == 0, "it is there")
+        self.fill("0")
+        wait_for(lambda: self.metric("millrace_ledger_settled_records", 'how="evicted"') > 0, "the log evicts", 90)
+        wait_for(lambda: self.command("trace", "press-0").returncode == 1, "its reading is gone")
+        said = self.command("trace", "press-0").stdout
+        self.assertRegex(said, r"(?m)^  uplink central, lane raw: [\d,]+ evicted$")
+        self.assertRegex(said, r"the records of kind loss \(millrace log cat --lane alarm")
 
     def test_trace_tells_devices_of_one_name_apart(self):
         for line in (1, 2):
@@ -403,7 +595,14 @@ class Live(Seen, Site):
             self.assertIn(part, bundle.read_text())
             self.assertIn(part, shown.stdout)
         self.assertNotIn("hunter2", bundle.read_text())
-        self.assertEqual(self.command("diag", "-o", str(bundle), "--yes").returncode, 1)  # it is there already
+        again = self.command("diag", "-o", str(bundle), "--yes")
+        self.assertEqual((again.returncode, again.stderr), (1, f"{bundle} is there already\n"))
+        # A disk that takes a piece of it: nothing is left in the way of who asks again.
+        piece = self.folder / "piece.txt"
+        done = subprocess.run([BUILD / "millrace", "diag", "-c", self.file, "-o", piece, "--yes"], capture_output=True, text=True, restore_signals=False,
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)))
+        self.assertEqual((done.returncode, done.stderr), (1, f"{piece} cannot be written: File too large\n"))
+        self.assertFalse(piece.exists())
         self.processes[-1].stop()
         alone = self.command("diag")
         self.assertEqual(alone.returncode, 0)

@@ -131,10 +131,12 @@ TEST_CASE("metrics are written in Prometheus' text format, with labels escaped")
   Metrics metrics;
   metrics.counter("a_total", "Things", {{"input", "x\"y\\z"}}).add(3);
   metrics.gauge("b", "Level").set(1.5);
+  metrics.total("d_seconds_total", "Spent").set(2.25);
   metrics.histogram("c_seconds", "Times").observe(0.002);
   const std::string text = metrics.expose();
   CHECK(text.find("# TYPE a_total counter\na_total{input=\"x\\\"y\\\\z\"} 3\n") != std::string::npos);
-  CHECK(text.find("b 1.5\n") != std::string::npos);
+  CHECK(text.find("# TYPE b gauge\nb 1.5\n") != std::string::npos);
+  CHECK(text.find("# TYPE d_seconds_total counter\nd_seconds_total 2.25\n") != std::string::npos);
   CHECK(text.find("c_seconds_bucket{le=\"0.001\"} 0\nc_seconds_bucket{le=\"0.002\"} 1\n") !=
         std::string::npos);
   CHECK(text.find("c_seconds_count 1\n") != std::string::npos);

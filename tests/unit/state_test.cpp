@@ -196,6 +196,8 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
       {[](GatewayState& s) { s.log.blocked = true; }, true, "log: full", "bring the uplinks back"},
       {[](GatewayState& s) { s.log.evicted = 5, s.log.evicted_age = 3; }, true, "oldest readings make room",
        "raise log.max_size"},
+      {[](GatewayState& s) { s.log.evicted = 5, s.log.evicted_age = 3600; }, false,
+       "5 records made room before they were sent", "raise log.max_size"},
       {[](GatewayState& s) { s.clock_trusted = false, s.clock = "nothing synchronises it (NTP?)"; }, true,
        "clock: not trusted, it says 2026-", "timedatectl set-ntp true"},
       {[](GatewayState& s) { s.inputs[0].silent = true, s.inputs[0].last_seen = 720, s.inputs[0].usual = 1; },
@@ -279,6 +281,17 @@ TEST_CASE(
   }
   CHECK(answer.value()["inputs"].items()[0]["refused"].items().size() == 4);
   CHECK(state_json(good(), {}).find("\"refused\":[]") != std::string::npos);
+}
+
+TEST_CASE("status: of the machine it says what the kernel tells") {
+  GatewayState state = good();
+  const auto page = [&state] { return status_page(DaemonAnswer::read(state_json(state, {})).value(), {}); };
+  CHECK(page().find("\n  box ") == std::string::npos);
+  state.box.load = 0.42;
+  CHECK(page().find("\n  box           load 0.4\n") != std::string::npos);
+  state.box.celsius = 61.5, state.box.memory_total = 512 << 20, state.box.memory_left = 100 << 20;
+  CHECK(page().find("\n  box           load 0.4, 61.5 degrees C, 100.0 MiB of 512.0 MiB of memory left\n") !=
+        std::string::npos);
 }
 
 TEST_CASE("faults: with several gateways on a machine what is to be done is said for the one that is wrong") {
@@ -554,6 +567,15 @@ TEST_CASE("devices: a list is sorted and filtered as it is asked for") {
   CHECK(names({"name", "c", 9}) == "c");
 }
 
+TEST_CASE("pages: to a terminal of another character set goes ASCII, as wide as it was") {
+  CHECK(in_ascii("press-1 21.5") == "press-1 21.5");
+  CHECK(in_ascii("K\u00dbhler \u706b e\u0301 \xff.") == "K?hler ?? e ?.");
+  for (const char* words : {"K\u00dbhler", "\u706b", "e\u0301", "\033[1mx\033[0m"}) {
+    CAPTURE(words);
+    CHECK(width_of(in_ascii(words)) == width_of(words));
+  }
+}
+
 TEST_CASE("globs: stars and question marks, and no more work than pattern times text") {
   CHECK(glob_matches("press-*", "press-1"));
   CHECK(glob_matches("*", ""));
@@ -583,7 +605,8 @@ TEST_CASE("diag: a secret is left out whole, in whichever way TOML may say it, a
       "properties = { \"sasl.password\" = \"geheim4,geheim4\", linger = \"5\" }\n"
       "secrets = [\"geheim5\", # geheim5\n  \"geheim5\"]\nmax_size = \"1GiB\"\n"
       "servers = [\"https://x.example/p?sig=geheim6&api_key=geheim6\", \"mqtt://u:geheim6/,@geheim6@b:1883\"]\n"
-      "password = \"geheim7\npassword = geheim8, geheim8\nkeys_max = 5\nbypass = \"no\"\n");
+      "password = \"geheim7\npassword = geheim8, geheim8\nkeys_max = 5\nbypass = \"no\"\n"
+      "username = \"geheim9\"\nproxy_username = \"geheim9\"\n");
   CHECK_MESSAGE(said.find("geheim") == std::string::npos, said);
   for (const char* stays : {"name = \"gw\"", "linger = \"5\"", "max_size = \"1GiB\"", "https://x.example/p?",
                             "@b:1883", "\"X-Api-Key\" = (left out)", "keys_max = 5", "bypass = \"no\""})

@@ -1,24 +1,32 @@
 #include "cli/commands/daemon.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <iterator>
 
+#include "base/instance.h"
 #include "base/json.h"
 #include "base/real_path.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "cli/disk_warnings.h"
+#include "cli/page.h"
 #include "kinds.h"
 #include "observe/control.h"
 #include "registry.h"
 
 namespace millrace {
 
-void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void print(const std::string& text) {
+  const std::string printed = as_printed(text, STDOUT_FILENO);
+  std::fwrite(printed.data(), 1, printed.size(), stdout);
+}
 
 int complain(int code, const std::string& text) {
-  std::fprintf(stderr, "%s\n", text.c_str());
+  std::fprintf(stderr, "%s\n", as_printed(text, STDERR_FILENO).c_str());
   return code;
 }
 
@@ -30,10 +38,11 @@ LoadedConfig load_whole(const std::string& path) {
   return loaded;
 }
 
-int report_errors(const std::string& path, const LoadedConfig& loaded) {
+int report_errors(const std::string& path, const LoadedConfig& loaded, std::string_view then) {
   std::fputs(format_errors(path, loaded.errors).c_str(), stderr);
+  const bool not_for_us = ::access(path.c_str(), R_OK) != 0 && errno == EACCES;
   return complain(exit_config, text(loaded.errors.size(), " error", loaded.errors.size() == 1 ? "" : "s",
-                                    "; nothing was started"));
+                                    not_for_us ? text("; ", ask_as) : std::string(), then));
 }
 
 std::string request_of(const std::string& command, const Words& words) {
@@ -48,9 +57,17 @@ std::string request_of(const std::string& command, const Words& words) {
 
 Result<DaemonAnswer> read_answer(std::string_view json) {
   auto answer = DaemonAnswer::read(json);
-  if (answer.ok() && answer.value()["error"].there())
-    return Status{Code::invalid, answer.value()["error"].text()};
-  return answer;
+  if (!answer.ok()) return answer;
+  if (answer.value().type() != DaemonAnswer::Type::object)
+    return Status{Code::invalid, "what answers is no gateway"};
+  if (!answer.value()["error"].there()) return answer;
+  const std::string& error = answer.value()["error"].text();
+  if (error == ControlServer::unknown_command)
+    return Status{Code::invalid,
+                  text("the gateway that runs is of another version, which does not know this; "
+                       "restart it: systemctl restart ",
+                       instance_unit())};
+  return Status{Code::invalid, error};
 }
 
 Result<std::string> ask_text(const Config& config, const std::string& command, const Words& words,

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,8 +16,10 @@ namespace millrace {
 
 // As `run` would read it: with what only the whole can show; `warnings` of the disk, too.
 LoadedConfig load_whole(const std::string& path);
-// Prints the errors of a configuration; 78.
-int report_errors(const std::string& path, const LoadedConfig& loaded);
+// Who may read the configuration, and talk to the daemon.
+inline constexpr std::string_view ask_as = "ask as root, or as a user of the group millrace";
+// Prints the errors of a configuration, and `then` behind their number; 78.
+int report_errors(const std::string& path, const LoadedConfig& loaded, std::string_view then = {});
 
 void print(const std::string& text);
 // To stderr, with a line's end; returns `code`.

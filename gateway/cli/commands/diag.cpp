@@ -3,7 +3,9 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "base/disk_space.h"
 #include "base/files.h"
@@ -115,6 +117,19 @@ bool agreed(const std::string& path) {
   return said == 'y' || said == 'Y';
 }
 
+// A new file with all of it, or none; what stands behind its name in a complaint, or nothing.
+std::string write_whole(const std::string& path, const std::string& bundle) {
+  std::FILE* out = std::fopen(path.c_str(), "wbx");
+  if (!out) return errno == EEXIST ? " is there already" : text(" cannot be made: ", std::strerror(errno));
+  bool written = std::fwrite(bundle.data(), 1, bundle.size(), out) == bundle.size();
+  written = std::fflush(out) == 0 && written;
+  const std::string why = written ? "" : text(" cannot be written: ", std::strerror(errno));
+  std::fclose(out);
+  if (!written)
+    std::remove(path.c_str());  // a disk that is full wants no piece of it, nor does who asks again
+  return why;
+}
+
 int run(const C& c) {
   const LoadedConfig loaded = load_config_file(c.config, built_kinds());
   const std::string bundle = gather(c, loaded);
@@ -123,10 +138,8 @@ int run(const C& c) {
   if (c.output.empty()) return exit_ok;
   if (!c.yes && !agreed(c.output))
     return complain(exit_no, "nothing was written (--yes does it without asking)");
-  std::FILE* out = std::fopen(c.output.c_str(), "wbx");
-  if (!out) return complain(exit_no, c.output + " cannot be made (or is there already)");
-  const bool written = std::fwrite(bundle.data(), 1, bundle.size(), out) == bundle.size();
-  if (std::fclose(out) != 0 || !written) return complain(exit_no, c.output + " cannot be written");
+  if (const std::string wrong = write_whole(c.output, bundle); !wrong.empty())
+    return complain(exit_no, c.output + wrong);
   return complain(exit_ok, text(bundle.size(), " bytes in ", c.output));
 }
 
@@ -137,7 +150,8 @@ const CommandKind diag_command_kind = command_kind<C, run>(
     "diag",
     "What is needed to find out what is wrong, as one text: configuration without secrets, status, metrics, log, versions",
     options,
-    "It is shown before anything is written, and holds no readings; names of devices, inputs and hosts are in it, and what is said of a "
-    "payload that could not be read may show a piece of that.");
+    "It is shown before anything is written, and holds no readings; names of devices, inputs and hosts are in it (of the configuration no "
+    "user names), and what is said of a payload that could not be read may show a piece of that. Nothing is left of a file that could not "
+    "be written whole.");
 
 }  // namespace millrace

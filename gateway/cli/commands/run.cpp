@@ -20,7 +20,7 @@ Level level_of(const std::string& word) {
 int run(const C& c) {
   await_signals();
   LoadedConfig loaded = load_whole(c.config);
-  if (!loaded.errors.empty()) return report_errors(c.config, loaded);
+  if (!loaded.errors.empty()) return report_errors(c.config, loaded, "; nothing was started");
   for (const std::string& warning : loaded.warnings) LOG_WARN(warning);
   set_log_level(level_of(loaded.config.gateway.log_level));
   App app(std::move(loaded.config), c.config);

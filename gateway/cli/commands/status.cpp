@@ -19,8 +19,7 @@ constexpr Option options[] = {O::config(), O::json()};
 
 // Nobody is there to say what is wrong: where it is said.
 std::string why_alone(const Status& status) {
-  if (status.detail().ends_with(std::strerror(EACCES)))
-    return "ask as root, or as a user of the group millrace";
+  if (status.detail().ends_with(std::strerror(EACCES))) return std::string(ask_as);
   return text("systemctl status ", instance_unit(), "; journalctl -u ", instance_unit(), " -n 50");
 }
 
@@ -41,7 +40,7 @@ int run(const C& c) {
 extern const CommandKind status_command_kind;
 const CommandKind status_command_kind = command_kind<C, run>(
     "status", "How the running gateway is: what is wrong first, since when, and what to do next", options,
-    "Then inputs, uplinks and their lanes, the log, flash, clock and certificates. Colours on a terminal only, and not where NO\\_COLOR "
+    "Then inputs, uplinks and their lanes, the log, flash, the machine, clock and certificates. Colours on a terminal only, and not where NO\\_COLOR "
     "is set. Ends with 0 when all is well, 1 when something is wrong that heals by itself or wants to be looked at, or while it starts or stops, "
     "2 when somebody must act, 69 when no gateway answers; with *--json* with 0 whenever one does.");
 

@@ -10,6 +10,7 @@
 #include "cli/commands/daemon.h"
 #include "cli/commands/waiting.h"
 #include "cli/glob.h"
+#include "cli/status_page.h"
 #include "kinds.h"
 #include "record/record.h"
 
@@ -46,15 +47,15 @@ std::string value_of(const DaemonAnswer& record) {
              : "-";
 }
 
-// "12:03:11.120  raw     1234  press-1  temperature = 21.5 C"
+// "12:03:11.120  raw     1234  press-1  temperature line=2 = 21.5 C"
 std::string in_words(const DaemonAnswer& record) {
   const std::string& time = record["time"].text();
   std::string lane = record["lane"].text();
   lane.resize(std::max<std::size_t>(lane.size(), 6), ' ');
   const std::string unit = record["unit"].text().empty() ? "" : " " + shown(record["unit"].text());
   return text(time.size() > 23 ? time.substr(11, 12) : time, "  ", lane, "  ", record["number"].text(), "  ",
-              shown(record["device"].text()), "  ", shown(record["metric"].text()), " = ", value_of(record),
-              unit, "\n");
+              shown(record["device"].text()), "  ", metric_words(record), " = ", value_of(record), unit,
+              "\n");
 }
 
 class Tapping {

@@ -7,10 +7,12 @@
 
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <string_view>
 
 #include "base/text.h"
 #include "cli/commands/waiting.h"
+#include "cli/page.h"
 
 namespace millrace {
 namespace {
@@ -63,6 +65,11 @@ Terminal::~Terminal() {
   answer_signal(SIGCONT, SIG_DFL);
 }
 
+bool Terminal::has_screen() {
+  const char* term = std::getenv("TERM");
+  return !term || std::string_view(term) != "dumb";
+}
+
 std::pair<std::size_t, std::size_t> Terminal::size() {
   winsize window{};
   if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_row == 0 || window.ws_col == 0)
@@ -86,6 +93,7 @@ void Terminal::show(const std::vector<std::string>& lines) {
     out += text("\033[", row + 1, ";1H", lines[row], "\033[K");
   }
   shown_ = lines;
+  out = as_printed(out, STDOUT_FILENO);
   std::fwrite(out.data(), 1, out.size(), stdout);
   if (std::fflush(stdout) != 0) gone_ = true;
 }

@@ -17,6 +17,8 @@ class Terminal {
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
 
+  // Whether lines can be written anywhere on it. One that says nothing (TERM) is taken for a VT100.
+  static bool has_screen();
   // Rows and columns; 24 and 80 where it does not say, as on a serial line.
   static std::pair<std::size_t, std::size_t> size();
   void show(const std::vector<std::string>& lines);

@@ -17,6 +17,7 @@ namespace millrace {
 namespace {
 
 constexpr std::uint64_t devices_asked = 1000;
+constexpr Duration look_least = std::chrono::milliseconds(100);  // a daemon has more to do than to answer
 
 struct Top : AskOptions {
   bool once = false;
@@ -28,7 +29,7 @@ constexpr Option options[] = {
     O::config(),
     O::flag<&C::json>("json", "With --once: the daemon's answers, for programs, on one line"),
     O::flag<&C::once>("once", "Show it once, as plain lines, and end"),
-    O::option<&C::every>("every", "TIME", "How often to look (default: 1s)"),
+    O::option<&C::every>("every", "TIME", "How often to look, each 100ms at most (default: 1s)"),
 };
 
 class Watching {
@@ -154,11 +155,15 @@ int once_as_json(const Config& config) {
 
 int run(const C& c) {
   if (c.json && !c.once) return complain(exit_usage, "--json goes with --once");
+  if (c.every < look_least)
+    return complain(exit_usage, text("--every: at least ", format_duration(look_least)));
   const LoadedConfig loaded = load_config_file(c.config, built_kinds());
   if (!loaded.errors.empty()) return report_errors(c.config, loaded);
   if (c.once) return c.json ? once_as_json(loaded.config) : Watching(c, loaded.config).print_once();
   if (!::isatty(STDIN_FILENO) || !::isatty(STDOUT_FILENO))
     return complain(exit_usage, "this is no terminal; --once prints it once");
+  if (!Terminal::has_screen())
+    return complain(exit_usage, "this terminal has no screen (TERM=dumb); --once prints it once");
   end_on_signals();
   return Watching(c, loaded.config).run();
 }

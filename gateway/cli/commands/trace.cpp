@@ -100,17 +100,39 @@ bool is_of(const std::string& device, const DaemonAnswer& refused) {
   return std::ranges::find(levels, name) != levels.end();
 }
 
+// What is not in the log was delivered, or it was not: that is known of uplinks and lanes, not of devices.
+void tell_nothing(const C& c, const DaemonAnswer& status) {
+  std::string lost;
+  for (const DaemonAnswer& uplink : status["uplinks"].items()) {
+    for (const DaemonAnswer& lane : uplink["lanes"].items()) {
+      if (const std::string words = undelivered_words(lane); !words.empty())
+        lost += text("  uplink ", clean(uplink["name"]), ", lane ", clean(lane["lane"]), ": ", words, "\n");
+    }
+  }
+  print(text("nothing of ", shown(c.device), " is in the log; what was delivered is given back\n"));
+  if (lost.empty()) return;
+  print(text("not all was delivered since the log was made:\n", lost, "  of which devices: ",
+             instance_command(), " dlq ls, of what is dead; of the rest the records of kind loss (",
+             instance_command(), " log cat --lane alarm, or where they were sent)\n"));
+}
+
 // What its inputs took nothing of: that is in no log.
-void tell_refusals(const C& c, const Config& config) {
-  const auto status = ask(config, "status");
-  if (!status.ok()) return;  // it answered a moment ago: whoever asks next is told
-  for (const DaemonAnswer& input : status.value()["inputs"].items()) {
+void tell_refusals(const C& c, const DaemonAnswer& status) {
+  for (const DaemonAnswer& input : status["inputs"].items()) {
     for (const DaemonAnswer& refused : input["refused"].items()) {
       if (!is_of(c.device, refused)) continue;
       print(text("refused by input ", clean(input["name"]), ": ", refusal_words(refused),
                  "\n  next: ", clean(refused["next"]), "\n"));
     }
   }
+}
+
+void tell(const C& c, const Config& config, const DaemonAnswer& found) {
+  if (found["number"].whole() > 0) tell_where(c, found);
+  const auto asked = ask(config, "status");
+  const DaemonAnswer status = asked.ok() ? asked.value() : DaemonAnswer();  // it answered a moment ago
+  if (found["number"].whole() == 0) tell_nothing(c, status);
+  tell_refusals(c, status);
 }
 
 class Following {
@@ -213,9 +235,7 @@ int run(const C& c) {
   const auto answer = DaemonAnswer::read(found.value());
   const Sequence number = answer.value()["number"].whole();
   if (c.json) print(found.value() + "\n");
-  else if (number > 0) tell_where(c, answer.value());
-  else print(text("nothing of ", shown(c.device), " is in the log; what was delivered is given back\n"));
-  if (!c.json) tell_refusals(c, loaded.config);
+  else tell(c, loaded.config, answer.value());
   if (c.next) return Following(c, loaded.config).run(answer.value()["committed"].whole());
   return number > 0 ? exit_ok : exit_no;
 }
@@ -228,7 +248,7 @@ const CommandKind trace_command_kind = command_kind<C, run>(
     options,
     "Looks for the newest record of each metric, some megabytes back; where no reading is left, of its windows and events. An uplink has "
     "acknowledged it, waits, was refused it, or is younger than it; where others of its lane were lost, and nobody knows any more whether "
-    "this one was, it is called settled. What an input refused of it in the last hour is told, too. Ends with 1 where none is found, with "
+    "this one was, it is called settled. What an input refused of it in the last hour is told, too. Where nothing of it is left, it is told which uplinks did not get all of a lane. Ends with 1 where none is found, with "
     "--next also where not every uplink's far side has it.");
 
 }  // namespace millrace
