@@ -698,10 +698,11 @@ class Access(Endpoint):
         session, reused = visit()
         self.assertFalse(reused)
         self.assertTrue(visit(session)[1])
+        keys = self.folder / "log" / "tls-tickets-devices"
+        wait_for(keys.exists, "the keys are kept")
         gateway.stop(signal.SIGKILL)
         self.start()
         self.assertTrue(visit(session)[1])
-        keys = self.folder / "log" / "tls-tickets-devices"
         self.assertEqual(keys.stat().st_mode & 0o777, 0o600)
         # Without TLS nobody has a use for them.
         self.reload(f'tls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"', "")
