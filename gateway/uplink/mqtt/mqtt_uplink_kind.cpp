@@ -53,6 +53,7 @@ void settle_sparkplug(Section& section, S& c) {
   if (c.metric.empty()) section.error("metric", "\"metric\" is empty");
   if (c.primary_host.find_first_of("/+#") != std::string::npos)
     section.error("primary_host", "a host's name has no / + #: it is a level of a topic");
+  check_mqtt_text(section, "primary_host", c.primary_host);
 }
 constexpr Shape sparkplug_shape = shape_of<S, settle_sparkplug>(sparkplug_keys);
 
@@ -104,6 +105,10 @@ void settle(Section& section, MqttUplinkConfig& c) {
     section.error("topic", "Sparkplug has topics of its own: group, node and device make them");
   if (c.topic.find_first_of("+#") != std::string::npos)
     section.error("topic", "a topic to publish to has no + and no #");
+  if (c.topic.empty()) section.error("topic", "a topic to publish to has at least one character");
+  check_mqtt_text(section, "topic", c.topic);
+  check_mqtt_text(section, "client_id", c.client_id);
+  check_mqtt_text(section, "username", c.username);
   if (auto parsed = NameTemplate::parse(c.topic, false); !parsed.ok())
     section.error("topic", parsed.status().detail());
   check_login(section, c.username, c.password);

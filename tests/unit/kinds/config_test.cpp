@@ -61,6 +61,37 @@ TEST_CASE("config: an uplink of MQTT 3.1.1 cannot tell a denied topic, and that 
   CHECK(denied(minimal + std::string("version = \"3.1.1\"\n")) == 1);
 }
 
+// What MQTT has no bytes for, or brokers hang up on, is found before it runs.
+TEST_CASE("config: texts that go into packets of MQTT have no control characters, and a length that fits") {
+  const auto input = [](const std::string& key, const std::string& value) {
+    return errors_of(text("[[inputs.mqtt]]\nname = \"i\"\nservers = [\"mqtt://h\"]\n", key, " = \"", value,
+                          "\"\n[[inputs.mqtt.routes]]\ntopic = \"a\"\n"));
+  };
+  const auto uplink = [](const std::string& key, const std::string& value) {
+    return errors_of(
+        text("[[uplinks.mqtt]]\nname = \"u\"\nservers = [\"mqtt://h\"]\n", key, " = \"", value, "\"\n"));
+  };
+  const std::string longest(65535, 'x');
+  for (const char* key : {"client_id", "username"}) {
+    CAPTURE(key);
+    CHECK(input(key, longest) == "");
+    CHECK(input(key, longest + "x").find("more than the 65535 bytes") != std::string::npos);
+    CHECK(input(key, "a\\u0000b").find("m.toml:4: ") != std::string::npos);
+  }
+  CHECK(input("primary_host", "a\\u0085b").find("has a control character") != std::string::npos);
+  for (const char* key : {"client_id", "username", "topic"}) {
+    CAPTURE(key);
+    CHECK(uplink(key, "millrace/ä") == "");
+    CHECK(uplink(key, longest) == "");
+    CHECK(uplink(key, longest + "x").find("more than the 65535 bytes") != std::string::npos);
+    CHECK(uplink(key, "a\\u0000b").find("has a control character") != std::string::npos);
+    CHECK(uplink(key, "a\\u007Fb").find("has a control character") != std::string::npos);
+  }
+  CHECK(uplink("topic", "").find("at least one character") != std::string::npos);
+  CHECK(uplink("format = \"sparkplug\"\nprimary_host", "a\\u0001").find("has a control character") !=
+        std::string::npos);
+}
+
 TEST_CASE("config: where a name takes a table or one value, the value is of its own type") {
   const auto with = [](const std::string& more) {
     return errors_of(text(
