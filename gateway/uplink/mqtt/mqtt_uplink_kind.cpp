@@ -145,7 +145,7 @@ void plan_sparkplug(const SparkplugUplinkConfig& c, const std::vector<std::strin
   plan.topics.push_back(
       text("spBv1.0/", edge::topic_level(names[0]), "/DDATA/", edge::topic_level(names[1]), "/device"));
   for (const std::string& server : servers)
-    plan.claims.push_back(text("sparkplug ", server, " ", names[0], "/", names[1]));
+    plan.claims.push_back(text("sparkplug ", mqtt_place(server), " ", names[0], "/", names[1]));
 }
 
 UplinkPlan plan_of(const MqttUplinkConfig& c, const std::string& gateway) {
@@ -156,7 +156,8 @@ UplinkPlan plan_of(const MqttUplinkConfig& c, const std::string& gateway) {
     plan_sparkplug(*sparkplug, c.servers, gateway, plan);
   else if (auto topic = NameTemplate::parse(c.topic, false); topic.ok())
     topic.value().render(gateway, Lane::raw, nullptr, plan.topics.emplace_back());
-  for (const std::string& server : c.servers) plan.claims.push_back(text("mqtt ", server, " ", c.client_id));
+  for (const std::string& server : c.servers)
+    plan.claims.push_back(text("mqtt ", mqtt_place(server), " ", c.client_id));
   need_secret(plan.needs, "password_file", c.password);
   need_secret(plan.needs, "sas_key_file", c.sas_key);
   need_tls(plan.needs, c.tls);

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "cli/disk_warnings.h"
 #include "config/load.h"
+#include "config/network_keys.h"
 #include "config/secret.h"
 #include "drivers/mqtt/mqtt_config.h"
 #include "drivers/mqtt_endpoint/endpoint_config.h"
@@ -59,6 +60,15 @@ TEST_CASE("config: an uplink of MQTT 3.1.1 cannot tell a denied topic, and that 
   };
   CHECK(denied(minimal) == 0);
   CHECK(denied(minimal + std::string("version = \"3.1.1\"\n")) == 1);
+}
+
+TEST_CASE("config: a broker is the same one however it is spelled") {
+  for (const char* server : {"mqtt://h", "mqtt://H:1883", "mqtt://h:1883"})
+    CHECK(mqtt_place(server) == "mqtt://h:1883");
+  CHECK(mqtt_place("mqtts://h") == "mqtts://h:8883");
+  CHECK(mqtt_place("mqtt://LOCALHOST:7") == mqtt_place("mqtt://127.0.0.1:7"));
+  CHECK(mqtt_place("mqtt://[2001:DB8::7]") == "mqtt://[2001:db8::7]:1883");
+  CHECK(mqtt_place("mqtt://h:7") != mqtt_place("mqtt://h"));
 }
 
 // What MQTT has no bytes for, or brokers hang up on, is found before it runs.
