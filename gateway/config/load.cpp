@@ -202,6 +202,12 @@ LoadedConfig load_config_file(const std::string& path, const Kinds& kinds) {
 }
 
 LoadedConfig reload_config_file(const std::string& path, const Kinds& kinds, const Config& running) {
+  // At a start a pipe may be meant; now everything would wait for whoever writes there.
+  if (is_no_file(path)) {
+    LoadedConfig none;
+    none.errors.push_back({0, 0, "it is no file, and not read again"});
+    return none;
+  }
   const auto content = read_file(path, 4 << 20);
   if (!content.ok()) return load_config_file(path, kinds);
   LoadedConfig fresh = load_config(content.value(), path, kinds);

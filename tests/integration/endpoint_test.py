@@ -628,6 +628,13 @@ class Access(Endpoint):
         gateway.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "reload: " in gateway.text(), "it is still there")
         self.assertEqual(self.http("/healthz"), "ok\n")
+        config, kept = self.folder / "millrace.toml", self.folder / "kept.toml"
+        config.rename(kept)
+        os.mkfifo(config)
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: f"{config}: it is no file, and not read again" in gateway.text(), "nor is the configuration waited for")
+        self.assertEqual(self.http("/healthz"), "ok\n")
+        kept.rename(config)
         gateway.stop()
         gateway = self.gateway(self.folder / "millrace.toml")
         wait_for(lambda: f"waiting for users_file: {users} is no file; tls_ca: {ca} is no file" in gateway.text(), "what a start waits for")
