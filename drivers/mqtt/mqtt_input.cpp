@@ -62,11 +62,14 @@ void settle(Section& section, MqttInputConfig& c) {
   }
   if (c.reconnect_max < c.reconnect_min)
     section.error("reconnect_max", "\"reconnect_max\" is less than \"reconnect_min\"");
+  check_mqtt_text(section, "client_id", c.client_id);
+  check_mqtt_text(section, "username", c.username);
   check_login(section, c.username, c.password);
   settle_tls(section, c.tls, check_mqtt_servers(section, c.servers));
   if (c.primary_host.find_first_of("/+#") != std::string::npos || !good_utf8(c.primary_host) ||
       c.primary_host.size() > 256)
     section.error("primary_host", "a host's name is a level of topics: no / + #, 256 bytes at most");
+  check_mqtt_text(section, "primary_host", c.primary_host);
   if (!c.persistent_session && section.has("session_expiry"))
     section.error("session_expiry", "\"session_expiry\" is of a persistent_session");
   if (c.routes.empty()) section.error("an input needs at least one [[inputs.mqtt.routes]]");

@@ -6,6 +6,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "config/network_keys.h"
 
 namespace millrace {
 
@@ -20,7 +21,7 @@ std::optional<SubscriptionMemory::Whose> SubscriptionMemory::whose(const Intake&
 }
 
 std::string SubscriptionMemory::claim(std::string_view server, std::string_view client_id) {
-  return text("mqtt ", server, " ", client_id);
+  return text("mqtt ", mqtt_place(std::string(server)), " ", client_id);
 }
 
 // The value: the client id, then each filter, as parts of a composite key.

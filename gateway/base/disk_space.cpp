@@ -42,6 +42,7 @@ Result<DiskSpace> disk_space(const std::string& path) {
   const auto block = static_cast<std::uint64_t>(info.f_bsize);
   space.free = block * info.f_bavail;
   space.total = block * (info.f_blocks - (info.f_bfree - info.f_bavail));
+  if (info.f_files > 0) space.files_left = info.f_ffree;
   space.read_only = (static_cast<std::uint64_t>(info.f_flags) & ST_RDONLY) != 0;
   const auto magic = static_cast<std::uint32_t>(info.f_type);
   for (const auto& kind : kinds) {

@@ -13,7 +13,8 @@ struct DiskSpace {
   std::uint64_t total = 0, free = 0;  // bytes, without what is reserved for root
   std::string kind;                   // "ext4", "tmpfs", or its number
   bool read_only = false;
-  bool in_memory = false;  // gone after a reboot
+  bool in_memory = false;                 // gone after a reboot
+  std::uint64_t files_left = UINT64_MAX;  // inodes; as here, where the file system does not count them
 };
 
 // Of the folder, or where it does not exist yet of the nearest one above it.

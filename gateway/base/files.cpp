@@ -319,6 +319,9 @@ Status make_folders(const std::string& path) {
       return status_from_errno(errno, "create folder " + part);
     }
   }
+  struct stat there {};
+  if (::stat(path.c_str(), &there) == 0 && !S_ISDIR(there.st_mode))
+    return status_from_errno(ENOTDIR, "use folder " + path);
   if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0) return status_from_errno(errno, "use folder " + path);
   return {};
 }

@@ -9,6 +9,7 @@
 #include "base/files.h"
 #include "base/http_url.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 namespace millrace {
 namespace {
@@ -202,8 +203,18 @@ LoadedConfig load_config_file(const std::string& path, const Kinds& kinds) {
 }
 
 LoadedConfig reload_config_file(const std::string& path, const Kinds& kinds, const Config& running) {
+  const auto refused = [](const char* why) {
+    LoadedConfig none;
+    none.errors.push_back({0, 0, why});
+    return none;
+  };
+  // At a start a pipe may be meant; now everything would wait for whoever writes there.
+  if (is_no_file(path)) return refused("it is no file, and not read again");
   const auto content = read_file(path, 4 << 20);
   if (!content.ok()) return load_config_file(path, kinds);
+  // Nobody means that: it is being written, or a full disk took nothing of it. A comment says that nothing is
+  // wanted.
+  if (trim(without_mark(content.value())).empty()) return refused("it is empty");
   LoadedConfig fresh = load_config(content.value(), path, kinds);
   if (!fresh.errors.empty()) return fresh;
   LoadedConfig loaded = load_config(content.value(), path, kinds, &running);

@@ -6,6 +6,7 @@
 
 #include "base/host_port.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "base/without_users.h"
 
 namespace millrace {
@@ -103,6 +104,26 @@ bool check_mqtt_servers(Section& section, const std::vector<std::string>& server
     section.error("servers",
                   "some servers use TLS and some do not; give them inputs or uplinks of their own");
   return secure != 0;
+}
+
+std::string mqtt_place(const std::string& server) {
+  const bool secure = server.starts_with("mqtts://");
+  auto where = parse_host_port(std::string_view(server).substr(secure ? 8 : 7), secure ? 8883 : 1883);
+  if (!where.ok()) return server;
+  std::string& host = where.value().host;
+  for (char& c : host) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  if (host == "localhost") host = "127.0.0.1";
+  return text(secure ? "mqtts://" : "mqtt://", where.value().to_string());
+}
+
+// Brokers hang up on a control character, and a NUL ends the text for some who read it: that would be another
+// client than is configured, or a record that is taken for what they hang up on.
+void check_mqtt_text(Section& section, const char* key, const std::string& value) {
+  constexpr std::size_t bytes_max = 65535;
+  if (value.size() > bytes_max)
+    section.error(key, text("\"", key, "\" has more than the 65535 bytes of a text in MQTT"));
+  else if (find_fault(value, Controls::none).kind != TextFault::ok)
+    section.error(key, text("\"", key, "\" has a control character, for which brokers hang up"));
 }
 
 void check_login(Section& section, const std::string& username, const SecretRef& password) {

@@ -25,6 +25,10 @@ void check_key_pair(Section& section, const TlsConfig& tls);
 
 // mqtt://host[:port] or mqtts://host[:port]; all of one sort. Returns whether they are mqtts.
 bool check_mqtt_servers(Section& section, const std::vector<std::string>& servers);
+// One of them, spelled in one way: who is a client there must not be another under the same identifier.
+std::string mqtt_place(const std::string& server);
+// What goes into a packet as it is: a client identifier, a user name, a topic (MQTT 5, section 1.5.4).
+void check_mqtt_text(Section& section, const char* key, const std::string& value);
 void check_login(Section& section, const std::string& username, const SecretRef& password);
 // "127.0.0.1:1883", "[::1]:8883": numeric, as it is bound.
 void check_listen(Section& section, const std::string& listen);

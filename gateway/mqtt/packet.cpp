@@ -740,11 +740,15 @@ void put_connect(const ConnectWrite& connect, std::string& out) {
   put_byte(flags, body);
   put_two(connect.keep_alive_seconds, body);
   if (connect.version == 5) {
-    put_variable(connect.session_expiry_seconds > 0 ? 5 : 0, body);
-    if (connect.session_expiry_seconds > 0) {
-      put_byte(session_expiry, body);
-      put_four(connect.session_expiry_seconds, body);
+    std::string properties;
+    for (const auto& [id, number] : {std::pair{session_expiry, connect.session_expiry_seconds},
+                                     std::pair{maximum_packet_size, connect.packet_max}}) {
+      if (number == 0) continue;
+      put_byte(id, properties);
+      put_four(number, properties);
     }
+    put_variable(static_cast<std::uint32_t>(properties.size()), body);
+    body += properties;
   }
   put_text(connect.client_id, body);
   if (connect.will) {

@@ -240,6 +240,7 @@ struct ConnectWrite {
   std::string username;
   std::optional<std::string> password;
   std::optional<LastWord> will;  // not retained
+  std::uint32_t packet_max = 0;  // of MQTT 5, what we take; 0: not said
 };
 void put_connect(const ConnectWrite& connect, std::string& out);
 // `connect`, which has a user name and neither password nor will, with another user name, password and will,

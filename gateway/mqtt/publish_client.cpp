@@ -59,6 +59,7 @@ void PublishClient::on_dialled(Result<std::unique_ptr<Stream>> result) {
   connect.keep_alive_seconds =
       static_cast<std::uint16_t>(std::min<double>(to_seconds(options_.keep_alive), 65535));
   connect.clean_start = true;
+  connect.packet_max = answer_bytes_max;  // a broker that has more to say leaves out its words of explanation
   connect.will = options_.will;
   connect.username = options_.username;
   if (options_.make_password || options_.password.given()) {
@@ -90,6 +91,8 @@ void PublishClient::on_bytes(BytesView chunk) {
       framer_.skip();  // whoever said it: it is no reason to hang up
       continue;
     }
+    if (next == Framer::Next::oversize)
+      return fail({false, 0, text("the broker sent a packet of more than ", answer_bytes_max, " bytes")});
     if (next != Framer::Next::packet) return fail({false, 0, "the broker sent what is not MQTT"});
     on_packet(packet);
     if (!*alive || over_) return;

@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "base/utf16.h"
 #include "config/secret.h"
+#include "loop/replace_later.h"
 #include "net/certificate_mbedtls.h"
 #include "net/certificate_time.h"
 #include "net/handshake_watch.h"
@@ -349,8 +350,13 @@ Result<std::shared_ptr<TlsServer::Context>> TlsServer::load() const {
                                               : options_.client_certificates == ClientCertificates::required
                                                   ? MBEDTLS_SSL_VERIFY_REQUIRED
                                                   : MBEDTLS_SSL_VERIFY_OPTIONAL);
-  context->tickets.emplace(options_.ticket_key_file,
-                           context->policy(static_cast<std::uint8_t>(options_.client_certificates)));
+  context->tickets.emplace(
+      options_.ticket_key_file, context->policy(static_cast<std::uint8_t>(options_.client_certificates)),
+      [&loop = loop_](const std::string& path, std::string keys) {
+        replace_file_later(loop, path, std::move(keys), 0600, [](const Status& status) {
+          LOG_WARN("TLS: ", status.detail(), "; sessions are not resumed after a restart");
+        });
+      });
   mbedtls_ssl_conf_session_tickets_cb(&context->config, Context::write_ticket, Context::parse_ticket,
                                       context.get());
   return context;

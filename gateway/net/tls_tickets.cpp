@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "base/files.h"
-#include "base/logger.h"
 #include "base/rng.h"
 
 namespace millrace {
@@ -35,8 +34,8 @@ bool crypt(int mode, const std::uint8_t* key, const std::uint8_t* iv, std::strin
 
 }  // namespace
 
-TicketKeys::TicketKeys(std::string path, std::string policy)
-    : path_(std::move(path)), policy_(std::move(policy)) {
+TicketKeys::TicketKeys(std::string path, std::string policy, Keep keep)
+    : path_(std::move(path)), policy_(std::move(policy)), keep_(std::move(keep)) {
   read();
 }
 
@@ -48,14 +47,6 @@ void TicketKeys::read() {
   std::memcpy(static_cast<void*>(keys_), bytes.data() + magic.size(), sizeof keys_);
 }
 
-void TicketKeys::write() const {
-  if (path_.empty()) return;
-  std::string bytes(magic);
-  bytes.append(reinterpret_cast<const char*>(keys_), sizeof keys_);
-  if (Status status = replace_file(path_, bytes, 0600); !status.ok())
-    LOG_WARN("TLS: ", status.detail(), "; sessions are not resumed after a restart");
-}
-
 void TicketKeys::rotate(WallTime now) {
   if (keys_[0].made_us != 0 && now.us - keys_[0].made_us < rotate_after_us &&
       now.us >= keys_[0].made_us - rotate_after_us)
@@ -64,7 +55,10 @@ void TicketKeys::rotate(WallTime now) {
   fill_from_kernel(keys_[0].name, sizeof keys_[0].name);
   fill_from_kernel(keys_[0].key, sizeof keys_[0].key);
   keys_[0].made_us = now.us;
-  write();
+  if (path_.empty()) return;
+  std::string bytes(magic);
+  bytes.append(reinterpret_cast<const char*>(keys_), sizeof keys_);
+  keep_(path_, std::move(bytes));
 }
 
 // key name, IV, sealed (time, session), tag over these and the policy

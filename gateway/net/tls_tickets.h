@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "base/bytes.h"
@@ -20,10 +21,11 @@ class TicketKeys {
   static constexpr std::int64_t rotate_after_us = 12ll * 3600 * 1'000'000;
   static constexpr std::int64_t lifetime_us = 24ll * 3600 * 1'000'000;
 
-  // Reads `path`, or makes new keys and writes it with mode 0600. A file that cannot be used is replaced; one
-  // that cannot be written leaves keys that live as long as the process. `policy`: bytes that are equal where
-  // the policy is.
-  TicketKeys(std::string path, std::string policy);
+  // Reads `path`; new keys are given to `keep`, which replaces that file, with mode 0600 and without holding
+  // up the loop. A file that cannot be used is replaced; one that cannot be written leaves keys that live as
+  // long as the process. `policy`: bytes that are equal where the policy is.
+  using Keep = std::function<void(const std::string& path, std::string content)>;
+  TicketKeys(std::string path, std::string policy, Keep keep);
 
   // Seals `session`; empty when that fails.
   Bytes seal(BytesView session, WallTime now);
@@ -37,10 +39,10 @@ class TicketKeys {
     std::int64_t made_us = 0;  // 0: none
   };
   void read();
-  void write() const;
   void rotate(WallTime now);
 
   std::string path_, policy_;
+  Keep keep_;
   Key keys_[2];  // the newest first
 };
 

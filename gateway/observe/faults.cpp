@@ -140,14 +140,17 @@ class Finder {
     const StorageState& log = state_.log;
     if (!log.trouble.empty()) {
       const bool read_only = log.trouble.find("read-only") != std::string::npos;
+      const bool inodes = log.trouble.find(" inodes") != std::string::npos;
       const bool full = log.disk_total > 0 && log.disk_free < log.disk_total / 100;
       person("log", text("log: cannot be written: ", log.trouble),
              read_only
                  ? text("mount ", log.path, " writable again (why it is not: dmesg); it goes on by itself")
-             : full ? text("make room on the file system of ", log.path, ": df -h ", log.path,
-                           "; then it goes on by itself")
-                    : text("look at the disk under ", log.path, " (df -h ", log.path,
-                           "; dmesg); it goes on by itself"));
+             : inodes ? text("take files off the file system of ", log.path, ": df -i ", log.path,
+                             "; then it goes on by itself")
+             : full   ? text("make room on the file system of ", log.path, ": df -h ", log.path,
+                             "; then it goes on by itself")
+                      : text("look at the disk under ", log.path, " (df -h ", log.path,
+                             "; dmesg); it goes on by itself"));
     }
     if (log.blocked && log.trouble.empty()) {
       person("log full",

@@ -639,6 +639,13 @@ class Access(Endpoint):
         gateway.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "reload: " in gateway.text(), "it is still there")
         self.assertEqual(self.http("/healthz"), "ok\n")
+        config, kept = self.folder / "millrace.toml", self.folder / "kept.toml"
+        config.rename(kept)
+        os.mkfifo(config)
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: f"{config}: it is no file, and not read again" in gateway.text(), "nor is the configuration waited for")
+        self.assertEqual(self.http("/healthz"), "ok\n")
+        kept.rename(config)
         gateway.stop()
         gateway = self.gateway(self.folder / "millrace.toml")
         wait_for(lambda: f"waiting for users_file: {users} is no file; tls_ca: {ca} is no file" in gateway.text(), "what a start waits for")
@@ -709,10 +716,11 @@ class Access(Endpoint):
         session, reused = visit()
         self.assertFalse(reused)
         self.assertTrue(visit(session)[1])
+        keys = self.folder / "log" / "tls-tickets-devices"
+        wait_for(keys.exists, "the keys are kept")
         gateway.stop(signal.SIGKILL)
         self.start()
         self.assertTrue(visit(session)[1])
-        keys = self.folder / "log" / "tls-tickets-devices"
         self.assertEqual(keys.stat().st_mode & 0o777, 0o600)
         # Without TLS nobody has a use for them.
         self.reload(f'tls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"', "")

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -11,7 +12,8 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-from testsite import BUILD, Site, free_port, wait_for
+from honest import packet, text
+from testsite import BUILD, Site, free_port, listening, wait_for
 
 
 class Faults(Site):
@@ -37,16 +39,52 @@ class Faults(Site):
         self.reading(devices_port, 1)
         wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "the reading arrives")
 
-    def test_a_disk_that_does_not_answer_while_stopping(self):
-        """The log cannot be closed then: the process ends all the same, says so, and has lost nothing."""
+    def hanging(self):
+        """A file while which is there no fsync comes to an end, and what a gateway's environment must have for that."""
         source, shim, hung = self.folder / "hang.c", self.folder / "hang.so", self.folder / "hung"
         body = "{ while (access(getenv(\"HUNG\"), F_OK) == 0) usleep(10000); return (int)syscall(%s, fd); }"
         source.write_text("#define _GNU_SOURCE\n#include <stdlib.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n" +
                           "".join(f"int {call}(int fd) {body % ('SYS_' + call)}\n" for call in ("fsync", "fdatasync")))
         subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source], check=True)
+        return hung, {"LD_PRELOAD": str(shim), "HUNG": str(hung), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+
+    def test_a_disk_that_does_not_answer_holds_up_no_device(self):
+        """The first handshake makes keys of tickets, which are kept beside the log: whoever comes is let in and answered while they are not."""
+        hung, env = self.hanging()
+        tls, port, central = self.tls(), free_port(), self.broker()
+        gateway = self.gateway(self.config(free_port(), central.port, more=f"""
+[[inputs.mqtt_endpoint]]
+name = "direct"
+listen = "127.0.0.1:{port}"
+anonymous = true
+tls_cert = "{tls}/server.pem"
+tls_key_file = "{tls}/server.key"
+[[inputs.mqtt_endpoint.routes]]
+topic = "plant/{{line}}/{{device}}/telemetry"
+"""), env=env)
+        wait_for(lambda: listening(port), "the endpoint listens")
+        hung.touch()
+        context = ssl.create_default_context(cafile=tls / "ca.pem")
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        for client in ("one", "two"):
+            with socket.create_connection(("127.0.0.1", port), 10) as raw, context.wrap_socket(raw, server_hostname="localhost") as s:
+                s.sendall(packet(0x10, text("MQTT") + b"\x04\x02\0\x3c" + text(client)) + b"\xc0\0")
+                answer = b""
+                while len(answer) < 6:
+                    answer += s.recv(100)
+                self.assertEqual(answer, b"\x20\x02\0\0\xd0\0", client)
+        self.assertIsNotNone(self.http("/healthz"))
+        keys = self.folder / "log" / "tls-tickets-direct"
+        self.assertFalse(keys.exists())
+        hung.unlink()
+        wait_for(keys.exists, "the keys are kept once the disk answers")
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_a_disk_that_does_not_answer_while_stopping(self):
+        """The log cannot be closed then: the process ends all the same, says so, and has lost nothing."""
+        hung, env = self.hanging()
         devices, central = self.broker(), self.broker()
         config = self.config(devices.port, central.port)
-        env = {"LD_PRELOAD": str(shim), "HUNG": str(hung), "ASAN_OPTIONS": "verify_asan_link_order=0"}
         gateway = self.gateway(config, env=env)
         self.reading(devices.port, 1)
         wait_for(lambda: self.metric("millrace_uplink_records_total") == 1, "a reading passes")

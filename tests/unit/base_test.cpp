@@ -205,6 +205,8 @@ TEST_CASE(
   CHECK(std::filesystem::is_directory(base + "/a/c"));
   REQUIRE(replace_file(base + "/file", "x", 0640).ok());
   CHECK_FALSE(make_folders(base + "/file/d").ok());
+  // Told as what it is, also to root, who is denied nothing but to enter a file.
+  CHECK(make_folders(base + "/file").detail().find("Not a directory") != std::string::npos);
   std::filesystem::remove_all(base);
 }
 

@@ -140,7 +140,7 @@ TEST_CASE(
 
 TEST_CASE(
     "tickets: devices resume after a power cut though the clock begins in 1970, and no longer than a day by what is known") {
-  TicketKeys keys("", "policy");
+  TicketKeys keys("", "policy", {});
   set_certificate_floor({});
   const Bytes session(100, std::byte{1});
   const Bytes ticket = keys.seal(session, certificate_time(later));

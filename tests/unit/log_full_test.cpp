@@ -341,6 +341,15 @@ TEST_CASE("log: trouble is told with what is free, of what, and who has it") {
   words = words_of_trouble({Code::full, "write mark: Disk quota exceeded"}, "/log", disk, 1 << 20, 32 << 20);
   CHECK(words.find("Disk quota exceeded") == 0);
   CHECK(words.find("a quota") != std::string::npos);
+  // Room for bytes and none for files, as on a card full of small ones.
+  disk.files_left = 1;
+  words = words_of_trouble({Code::io, "unable to open database file"}, "/log", disk, 1 << 20, 32 << 20);
+  CHECK(words ==
+        "unable to open database file; /log (ext4) has 8.0 MiB free but too few inodes: other files must go");
+  words = words_of_trouble(full, "/log", disk, 1 << 20, 32 << 20);
+  CHECK(words.find("other files must go, however small") != std::string::npos);
+  CHECK(words.find("a quota") == std::string::npos);
+  disk.files_left = 1000;
   disk.read_only = true;
   words =
       words_of_trouble({Code::io, "open /log/seg: Read-only file system"}, "/log", disk, 1 << 20, 32 << 20);

@@ -208,6 +208,27 @@ TEST_CASE_FIXTURE(Fixture, "publish client: leaving says DISCONNECT") {
   CHECK(broker.closed);
 }
 
+// Section 3.2.2.3.9: words of explanation are left out where they would make the packet larger than that.
+TEST_CASE(
+    "publish client: a broker of MQTT 5 is told how large a packet is taken, and a larger one is told as what it is") {
+  for (const std::uint8_t version : {std::uint8_t{5}, std::uint8_t{4}}) {
+    Fixture f;
+    f.options.version = version;
+    std::uint32_t said = 0;
+    f.broker.answer = [&](const Packet& packet) {
+      Connect connect;
+      CHECK(parse_connect(packet, connect).ok());
+      said = connect.packet_max;
+      // A CONNACK with a reason string of 65,535 bytes.
+      return std::string("\x20\x87\x80\x04\0\0\x82\x80\x04\x1f\xff\xff", 12) + std::string(65535, 'r');
+    };
+    f.connect();
+    CHECK(said == (version == 5 ? 65536 : UINT32_MAX));
+    REQUIRE(f.faults.size() == 1);
+    CHECK(f.faults[0].text == "the broker sent a packet of more than 65536 bytes");
+  }
+}
+
 TEST_CASE("publish client: what a broker can answer to CONNECT, and who must act") {
   struct Case {
     std::string answer;

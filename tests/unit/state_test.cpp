@@ -193,6 +193,12 @@ TEST_CASE("faults: a good gateway has none, and each fault names itself with the
          s.log.path = "/x";
        },
        true, "log: cannot be written", "make room on the file system of /x"},
+      {[](GatewayState& s) {
+         s.log.trouble =
+             "unable to open database file; /x (ext4) has 1.0 GiB free but no inodes: other files must go",
+         s.log.disk_total = s.log.disk_free = 1 << 30, s.log.path = "/x";
+       },
+       true, "log: cannot be written", "df -i /x"},
       {[](GatewayState& s) { s.log.blocked = true; }, true, "log: full", "bring the uplinks back"},
       {[](GatewayState& s) { s.log.evicted = 5, s.log.evicted_age = 3; }, true, "oldest readings make room",
        "raise log.max_size"},

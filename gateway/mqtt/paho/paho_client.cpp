@@ -10,6 +10,7 @@
 
 #include "base/logger.h"
 #include "base/text.h"
+#include "base/topic_filter.h"
 #include "mqtt/packet.h"
 
 namespace millrace {
@@ -58,12 +59,14 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>,
   std::set<std::uint16_t> taken;
   std::atomic<bool> given_up{false};  // nobody waits for this client any more
 
-  // A SUBSCRIBE or UNSUBSCRIBE on its way: what Paho carries as the context of its callbacks, for as long as
-  // the client lives.
+  // A SUBSCRIBE or UNSUBSCRIBE on its way: what Paho carries as the context of its callbacks. What a broker
+  // refuses is asked for again for as long as the connection lasts, so those that were answered go.
   struct FilterRequest {
+    FilterRequest(Shared* s, std::uint64_t r, std::size_t i) : self(s), request(r), index(i) {}
     Shared* self;
     std::uint64_t request;
     std::size_t index;
+    std::atomic<bool> answered{false};  // by Paho, which calls once
   };
   std::deque<FilterRequest> filter_requests;  // on the worker
 
@@ -242,12 +245,15 @@ struct PahoClient::Shared : std::enable_shared_from_this<PahoClient::Shared>,
   int ask_one(const std::string& filter, const std::optional<Subscription>& how, FilterRequest& request) {
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
     static constexpr auto answered = [](void* context, std::optional<int> code) {
-      const auto& of = *static_cast<FilterRequest*>(context);
+      auto& of = *static_cast<FilterRequest*>(context);
       of.self->subscribed(of, code);
+      of.answered = true;  // it may be gone from here on
     };
     response.context = &request;
     if (options.version == 5) {
-      response.subscribeOptions.noLocal = how && how->no_local;
+      // With a shared subscription it is a protocol error ([MQTT-3.8.3-4]), for which brokers hang up.
+      const bool shared = topics_of_subscription(filter) != filter;
+      response.subscribeOptions.noLocal = how && how->no_local && !shared;
       response.subscribeOptions.retainHandling = how && how->retained_on_new_only ? 1 : 0;  // section 3.8.3.1
       response.onSuccess5 = [](void* context, MQTTAsync_successData5* data) {
         answered(context, static_cast<int>(data->reasonCode));
@@ -361,12 +367,14 @@ void PahoClient::ask(std::vector<std::string> filters, std::optional<Subscriptio
   loop_.run_blocking(
       "paho",
       [shared = shared_, request, filters = std::move(filters), how] {
+        auto& requests = shared->filter_requests;
+        while (!requests.empty() && requests.front().answered) requests.pop_front();
         for (std::size_t i = 0; i < filters.size() && !shared->given_up; ++i) {
-          auto& filter =
-              shared->filter_requests.emplace_back(Shared::FilterRequest{shared.get(), request, i});
+          auto& filter = requests.emplace_back(shared.get(), request, i);
           // Header, identifier, no properties, filter with its length, options.
           if (how && 5 + 2 + 1 + 2 + filters[i].size() + 1 > how->packet_max) {
             shared->subscribed(filter, mqtt::packet_too_large);
+            filter.answered = true;
           } else if (!shared->client || shared->ask_one(filters[i], how, filter) != MQTTASYNC_SUCCESS) {
             return shared->subscribed(filter, std::nullopt);
           }

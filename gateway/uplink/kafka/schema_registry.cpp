@@ -8,6 +8,7 @@
 #include "base/logger.h"
 #include "base/text.h"
 #include "config/secret.h"
+#include "loop/replace_later.h"
 #include "net/base64.h"
 #include "record/record_text.h"
 
@@ -117,10 +118,11 @@ void SchemaRegistry::ask(std::function<void(Status)> done) {
                text("schema registry: HTTP ", answer.status, ": ", printable(to_bytes(answer.body), 200))});
         }
         take(*reader.id);
-        if (Status kept = replace_file(cache_, text(known_by(), *reader.id, "\n"), 0640); !kept.ok()) {
-          LOG_WARN("uplink ", config_.name, ": ", kept.detail(),
-                   "; the registry is asked again after a restart");
-        }
+        replace_file_later(loop_, cache_, text(known_by(), *reader.id, "\n"), 0640,
+                           [name = config_.name](const Status& status) {
+                             LOG_WARN("uplink ", name, ": ", status.detail(),
+                                      "; the registry is asked again after a restart");
+                           });
         done({});
       });
 }

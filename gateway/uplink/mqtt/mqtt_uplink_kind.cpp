@@ -58,6 +58,7 @@ void settle_sparkplug(Section& section, S& c) {
   if (c.metric.empty()) section.error("metric", "\"metric\" is empty");
   if (c.primary_host.find_first_of("/+#") != std::string::npos)
     section.error("primary_host", "a host's name has no / + #: it is a level of a topic");
+  check_mqtt_text(section, "primary_host", c.primary_host);
 }
 constexpr Shape sparkplug_shape = shape_of<S, settle_sparkplug>(sparkplug_keys);
 
@@ -109,6 +110,10 @@ void settle(Section& section, MqttUplinkConfig& c) {
     section.error("topic", "Sparkplug has topics of its own: group, node and device make them");
   if (c.topic.find_first_of("+#") != std::string::npos)
     section.error("topic", "a topic to publish to has no + and no #");
+  if (c.topic.empty()) section.error("topic", "a topic to publish to has at least one character");
+  check_mqtt_text(section, "topic", c.topic);
+  check_mqtt_text(section, "client_id", c.client_id);
+  check_mqtt_text(section, "username", c.username);
   if (auto parsed = NameTemplate::parse(c.topic, false); !parsed.ok())
     section.error("topic", parsed.status().detail());
   check_login(section, c.username, c.password);
@@ -145,7 +150,7 @@ void plan_sparkplug(const SparkplugUplinkConfig& c, const std::vector<std::strin
   plan.topics.push_back(
       text("spBv1.0/", edge::topic_level(names[0]), "/DDATA/", edge::topic_level(names[1]), "/device"));
   for (const std::string& server : servers)
-    plan.claims.push_back(text("sparkplug ", server, " ", names[0], "/", names[1]));
+    plan.claims.push_back(text("sparkplug ", mqtt_place(server), " ", names[0], "/", names[1]));
 }
 
 UplinkPlan plan_of(const MqttUplinkConfig& c, const std::string& gateway) {
@@ -156,7 +161,8 @@ UplinkPlan plan_of(const MqttUplinkConfig& c, const std::string& gateway) {
     plan_sparkplug(*sparkplug, c.servers, gateway, plan);
   else if (auto topic = NameTemplate::parse(c.topic, false); topic.ok())
     topic.value().render(gateway, Lane::raw, nullptr, plan.topics.emplace_back());
-  for (const std::string& server : c.servers) plan.claims.push_back(text("mqtt ", server, " ", c.client_id));
+  for (const std::string& server : c.servers)
+    plan.claims.push_back(text("mqtt ", mqtt_place(server), " ", c.client_id));
   need_secret(plan.needs, "password_file", c.password);
   need_secret(plan.needs, "sas_key_file", c.sas_key);
   need_tls(plan.needs, c.tls);

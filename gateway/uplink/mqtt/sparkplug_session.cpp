@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "base/logger.h"
 #include "base/text.h"
+#include "loop/replace_later.h"
 
 namespace millrace {
 namespace {
@@ -163,13 +164,9 @@ void SparkplugSession::look_at_book() {
 }
 
 void SparkplugSession::save(const std::string& file, std::string content) {
-  const auto trouble = std::make_shared<Status>();
-  loop_.run_blocking(
-      "files",
-      [file, content = std::move(content), trouble] { *trouble = replace_file(file, content, 0640); },
-      [name = options_.name, trouble] {
-        if (!trouble->ok()) LOG_WARN("uplink ", name, ": ", trouble->detail(), "; it goes on without");
-      });
+  replace_file_later(loop_, file, std::move(content), 0640, [name = options_.name](const Status& status) {
+    LOG_WARN("uplink ", name, ": ", status.detail(), "; it goes on without");
+  });
 }
 
 void SparkplugSession::stop(std::function<void()> done) {

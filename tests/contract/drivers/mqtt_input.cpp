@@ -1,11 +1,16 @@
 // The MQTT input and brokers that are busy, strict, hostile or broken. Two inputs live beside each other in
 // every story: what is done to one must not reach the other.
+#include <malloc.h>
+
 #include <deque>
 #include <map>
 
 #include "drivers/mqtt/mqtt_driver.h"
 #include "tests/support/driver_stage.h"
 #include "tests/support/scripted_broker.h"
+
+// Of a sanitizer's allocator, where one is linked in: mallinfo2() knows nothing of that.
+extern "C" [[gnu::weak]] std::size_t __sanitizer_get_current_allocated_bytes();
 
 namespace mqtt_input_test {
 using namespace millrace;
@@ -64,6 +69,17 @@ std::string good_answer(std::uint8_t version, const Packet& packet) {
     case PacketType::pingreq: put_ping(PacketType::pingresp, bytes); return bytes;
     default: return bytes;
   }
+}
+
+template <std::size_t N>
+std::string raw(const char (&bytes)[N]) {
+  return std::string(bytes, N - 1);
+}
+
+// What the program holds of the heap.
+std::size_t allocated_bytes() {
+  return __sanitizer_get_current_allocated_bytes ? __sanitizer_get_current_allocated_bytes()
+                                                 : mallinfo2().uordblks;
 }
 
 struct Site : DriverStage {
@@ -221,6 +237,47 @@ TEST_CASE("mqtt input: what a broker refuses is told, and taken when the right i
   }
 }
 
+// A strict broker hangs up on no-local with a shared subscription ([MQTT-3.8.3-4]), as parse_subscribe does.
+TEST_CASE(
+    "mqtt input: a shared subscription is asked for as the standard wants it, its neighbour without our own") {
+  Site site;
+  Input five(site, "five", 5, {"$share/g/a/#", "b/#"}), three(site, "three", 4, {"b/#", "$share/g/a/#"});
+  std::map<std::string, bool> no_local;
+  five.broker.answer = [&](const Packet& packet) {
+    if (packet.type != PacketType::subscribe) return good_answer(5, packet);
+    Subscribe subscribe;
+    if (!parse_subscribe(packet, 5, subscribe).ok()) return raw("\xe0\x01\x82");  // protocol error
+    no_local[std::string(subscribe.filters.at(0))] = (packet.body.back() & std::byte{4}) != std::byte{0};
+    return suback(5, subscribe.packet_id, "\1");
+  };
+  for (Input* input : {&five, &three}) input->start();
+  CHECK(site.run_until([&] { return five.driver->healthy() && three.driver->healthy(); }));
+  CHECK(no_local == std::map<std::string, bool>{{"$share/g/a/#", false}, {"b/#", true}});
+}
+
+TEST_CASE("mqtt input: what is refused for ever, and asked for again and again, takes no memory") {
+  Site site;
+  std::vector<std::string> many{"granted/#"};
+  for (int i = 0; i < 200; ++i) many.push_back(text("refused/", i, "/#"));
+  Input neighbour(site, "neighbour", 5), input(site, "refused", 5, many);
+  std::size_t asked = 0;
+  input.broker.answer = [&](const Packet& packet) {
+    if (packet.type != PacketType::subscribe) return good_answer(5, packet);
+    ++asked;
+    Subscribe subscribe;
+    REQUIRE(parse_subscribe(packet, 5, subscribe).ok());
+    return suback(5, subscribe.packet_id, subscribe.filters.at(0) == "granted/#" ? "\1" : "\x87");
+  };
+  for (Input* one : {&neighbour, &input}) one->start();
+  const auto after = [&](std::size_t requests) {
+    CHECK(site.run_until([&] { return asked >= requests; }));
+    return allocated_bytes();
+  };
+  const std::size_t settled = after(2001);
+  CHECK(after(6001) < settled + (64 << 10));  // 4,000 requests
+  CHECK(site.run_until([&] { return neighbour.driver->healthy(); }));
+}
+
 namespace {
 
 // What a hostile or broken broker says, once: in place of its CONNACK, of its first SUBACK, or after it has
@@ -233,11 +290,6 @@ struct Hostile {
   bool ends = true;        // whether the connection must end
   bool malformed = false;  // whether it is a PUBLISH that must be counted
 };
-
-template <std::size_t N>
-std::string raw(const char (&bytes)[N]) {
-  return std::string(bytes, N - 1);
-}
 
 // A PUBLISH of bytes that put_publish() would not write.
 std::string bad_publish(std::uint8_t version, std::uint8_t first, std::string_view topic, std::string_view id,

@@ -4,6 +4,7 @@
 #include <deque>
 #include <set>
 
+#include "base/files.h"
 #include "base/rng.h"
 #include "base/text.h"
 #include "drivers/mqtt_endpoint/access.h"
@@ -915,20 +916,23 @@ TEST_CASE("TLS tickets: opened by the same keys after a restart, by no others, a
   const std::string path = "/tmp/millrace-test-tickets-" + std::to_string(seed());
   const Bytes session = to_bytes("a session");
   const WallTime t{1'790'000'000'000'000};
+  const auto keep = [](const std::string& file, const std::string& keys) {
+    CHECK(replace_file(file, keys, 0600).ok());
+  };
   Bytes ticket;
   {
-    TicketKeys keys(path, "policy");
+    TicketKeys keys(path, "policy", keep);
     ticket = keys.seal(session, t);
     CHECK(keys.open(ticket, t) == session);
   }
-  TicketKeys again(path, "policy");
+  TicketKeys again(path, "policy", keep);
   CHECK(again.open(ticket, {t.us + 3'600'000'000}) == session);
   CHECK(again.open(ticket, {t.us + TicketKeys::lifetime_us + 1}).empty());
   Bytes bent = ticket;
   bent[40] ^= std::byte{1};
   CHECK(again.open(bent, t).empty());
-  CHECK(TicketKeys(path + "-other", "policy").open(ticket, t).empty());
-  CHECK(TicketKeys(path, "another policy").open(ticket, t).empty());
+  CHECK(TicketKeys(path + "-other", "policy", keep).open(ticket, t).empty());
+  CHECK(TicketKeys(path, "another policy", keep).open(ticket, t).empty());
   std::remove(path.c_str());
 }
 

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "cli/disk_warnings.h"
 #include "config/load.h"
+#include "config/network_keys.h"
 #include "config/secret.h"
 #include "drivers/mqtt/mqtt_config.h"
 #include "drivers/mqtt_endpoint/endpoint_config.h"
@@ -59,6 +60,46 @@ TEST_CASE("config: an uplink of MQTT 3.1.1 cannot tell a denied topic, and that 
   };
   CHECK(denied(minimal) == 0);
   CHECK(denied(minimal + std::string("version = \"3.1.1\"\n")) == 1);
+}
+
+TEST_CASE("config: a broker is the same one however it is spelled") {
+  for (const char* server : {"mqtt://h", "mqtt://H:1883", "mqtt://h:1883"})
+    CHECK(mqtt_place(server) == "mqtt://h:1883");
+  CHECK(mqtt_place("mqtts://h") == "mqtts://h:8883");
+  CHECK(mqtt_place("mqtt://LOCALHOST:7") == mqtt_place("mqtt://127.0.0.1:7"));
+  CHECK(mqtt_place("mqtt://[2001:DB8::7]") == "mqtt://[2001:db8::7]:1883");
+  CHECK(mqtt_place("mqtt://h:7") != mqtt_place("mqtt://h"));
+}
+
+// What MQTT has no bytes for, or brokers hang up on, is found before it runs.
+TEST_CASE("config: texts that go into packets of MQTT have no control characters, and a length that fits") {
+  const auto input = [](const std::string& key, const std::string& value) {
+    return errors_of(text("[[inputs.mqtt]]\nname = \"i\"\nservers = [\"mqtt://h\"]\n", key, " = \"", value,
+                          "\"\n[[inputs.mqtt.routes]]\ntopic = \"a\"\n"));
+  };
+  const auto uplink = [](const std::string& key, const std::string& value) {
+    return errors_of(
+        text("[[uplinks.mqtt]]\nname = \"u\"\nservers = [\"mqtt://h\"]\n", key, " = \"", value, "\"\n"));
+  };
+  const std::string longest(65535, 'x');
+  for (const char* key : {"client_id", "username"}) {
+    CAPTURE(key);
+    CHECK(input(key, longest) == "");
+    CHECK(input(key, longest + "x").find("more than the 65535 bytes") != std::string::npos);
+    CHECK(input(key, "a\\u0000b").find("m.toml:4:") != std::string::npos);
+  }
+  CHECK(input("primary_host", "a\\u0085b").find("has a control character") != std::string::npos);
+  for (const char* key : {"client_id", "username", "topic"}) {
+    CAPTURE(key);
+    CHECK(uplink(key, "millrace/ä") == "");
+    CHECK(uplink(key, longest) == "");
+    CHECK(uplink(key, longest + "x").find("more than the 65535 bytes") != std::string::npos);
+    CHECK(uplink(key, "a\\u0000b").find("has a control character") != std::string::npos);
+    CHECK(uplink(key, "a\\u007Fb").find("has a control character") != std::string::npos);
+  }
+  CHECK(uplink("topic", "").find("at least one character") != std::string::npos);
+  CHECK(uplink("format = \"sparkplug\"\nprimary_host", "a\\u0001").find("has a control character") !=
+        std::string::npos);
 }
 
 TEST_CASE("config: where a name takes a table or one value, the value is of its own type") {
