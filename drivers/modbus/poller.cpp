@@ -12,10 +12,11 @@ using namespace std::chrono_literals;
 
 constexpr double pause_above = 0.75;  // of the inbox: the last quarter is for those that cannot wait
 constexpr Duration full_wait = 100ms;
-constexpr Duration short_wait = 20ms;    // is waited for here; longer by the loop
-constexpr Duration told_within = 200ms;  // the loop of what happened; what else does meanwhile comes along
-constexpr Duration refused_rest = 1min;  // a row that a device does not have is asked for no more often
-constexpr Duration merge_again = 1h;     // blocks that were cut are tried whole again
+constexpr Duration short_wait = 20ms;      // is waited for here; longer by the loop
+constexpr Duration told_within = 200ms;    // the loop of what happened; what else does meanwhile comes along
+constexpr Duration watched_below = 100ms;  // what is polled so often is watched: no value of it lies about
+constexpr Duration refused_rest = 1min;    // a row that a device does not have is asked for no more often
+constexpr Duration merge_again = 1h;       // blocks that were cut are tried whole again
 constexpr int silences_max = 3;  // over TCP: then the connection is no more, whatever the kernel thinks
 
 bool lies_in(const Span& span, const Span& other) {
@@ -294,7 +295,7 @@ void Poller::deliver(std::size_t device, const Block& block, const Bytes& pdu) {
   arrival.channel = channel;
   arrival.bytes = pdu;
   arrival.clock_trusted = parts_.trust.trusted();
-  arrival.patient = true;
+  arrival.patient = block.interval >= watched_below;
   arrival.received = parts_.clock.wall();
   arrival.received_monotonic = parts_.clock.now();
   while (!parts_.inbox.put(arrival).ok()) {

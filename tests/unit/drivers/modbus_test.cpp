@@ -653,6 +653,23 @@ TEST_CASE("modbus bus: a round is over soon after something happened, and goes o
   CHECK(round_takes() >= 980ms);
 }
 
+TEST_CASE("modbus bus: nobody waits for a poll, but for one that comes more than ten times a second") {
+  std::vector<RegisterConfig> rows{row("watched", 0), row("often", 500), row("seldom", 1000)};
+  rows[0].interval = 10ms;
+  rows[1].interval = 100ms;
+  Bus bus(2, rows);
+  bus.start();
+  bus.run(10s);
+  std::map<std::uint16_t, int> came;
+  for (const auto& entry : bus.inbox.entries) {
+    const auto asked = parse_channel(entry.channel);
+    REQUIRE(asked);
+    CHECK(entry.patient == (asked->interval >= 100ms));
+    ++came[static_cast<std::uint16_t>(to_ms(asked->interval))];
+  }
+  for (const std::uint16_t ms : {10, 100, 1000}) CHECK(came[ms] > 10);
+}
+
 TEST_CASE("modbus bus: a dead device is told, costs a hundredth, and is back soon after it is") {
   Bus bus(2);
   bus.start();
