@@ -635,6 +635,20 @@ TEST_CASE("modbus bus: of 32 slaves one dead and one slow cost the others next t
   }
 }
 
+TEST_CASE("modbus bus: while 244 that are not there are found out, three that are keep their rate") {
+  std::vector<RegisterConfig> rows{row("a", 0)};
+  rows[0].interval = 10s;
+  Bus bus(247, rows);
+  bus.start();
+  for (int unit = 4; unit <= 247; ++unit) bus.line->slaves[unit].dead = true;
+  bus.run(20s);
+  bus.inbox.entries.clear();
+  bus.run(10min);
+  for (int unit = 1; unit <= 3; ++unit) CHECK(bus.answers(unit) >= 57);
+  bus.run(10min);
+  CHECK(std::ranges::count(bus.changes, false, &Poller::Round::Change::up) == 244);
+}
+
 TEST_CASE("modbus bus: a round is over soon after something happened, and goes on where nothing does") {
   std::vector<RegisterConfig> rows{row("a", 0), row("b", 500)};
   for (RegisterConfig& often : rows) often.interval = 10ms;
