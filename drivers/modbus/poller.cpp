@@ -199,7 +199,7 @@ void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration co
   }
   // A gateway that says the device does not answer has waited for it as long as we would have.
   if (!is_settled(outcome) || is_away(outcome)) {
-    take_silence(job, cost, round);
+    take_silence(job, outcome, cost, round);
     // A peer that vanished without a word looks like devices that are silent.
     if (outcome.answer == Answer::silent && config_.over_tcp() && ++silences_ >= silences_max) {
       silences_ = 0;
@@ -257,13 +257,15 @@ void Poller::take_exception(const BusSchedule::Job& job, Exception exception, Ro
   if (!std::exchange(at->gap, true)) deliver(job.device, job.block, exception_pdu(span, exception));
 }
 
-void Poller::take_silence(const BusSchedule::Job& job, Duration cost, Round& round) {
+void Poller::take_silence(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round) {
   metrics_.silent.add();
   if (schedule_.silent(job, cost, parts_.clock.now(), rng_) != BusSchedule::Change::died) return;
   if (states_[job.device].down) return;  // told when the bus went
+  const char* why = outcome.echoed ? echo_words : "";
   LOG_WARN("input ", config_.name, ": ", slaves_[job.device].name, " (unit ", int{slaves_[job.device].unit},
-           ") does not answer; it is tried now and then");
-  tell_down(round, job.device, text("no answer, ", config_.failures_max, " times in a row"));
+           ") does not answer; it is tried now and then", outcome.echoed ? "; " : "", why);
+  tell_down(round, job.device,
+            text("no answer, ", config_.failures_max, " times in a row", outcome.echoed ? "; " : "", why));
 }
 
 void Poller::tell_down(Round& round, std::size_t device, std::string why) {

@@ -104,7 +104,7 @@ class Poller {
   void count_questions();
   void take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
   void take_exception(const BusSchedule::Job& job, Exception exception, Round& round);
-  void take_silence(const BusSchedule::Job& job, Duration cost, Round& round);
+  void take_silence(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
   void take_data(const BusSchedule::Job& job, const Bytes& data, Round& round);
   void deliver(std::size_t device, const Block& block, const Bytes& pdu);
   bool tell_up(Round& round, std::size_t device);
