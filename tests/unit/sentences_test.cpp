@@ -212,6 +212,10 @@ TEST_CASE("obis: the gas of older P1 ports is a number with its unit, in whichev
     CHECK(out.records[1].unit == "m3");
     CHECK(format_time(out.records[1].time) == "2016-11-07T18:00:00.000000Z");
   }
+  const Decoded summer = decode(
+      route_of("obis"), "/ISk5\r\n\r\n0-1:24.3.0(160707190000)(00)(60)(1)(0-1:24.2.1)(m3)(00001.001)\r\n!");
+  REQUIRE(summer.records.size() == 1);
+  CHECK(format_time(summer.records[0].time) == "2016-07-07T17:00:00.000000Z");  // no letter says so
   for (const char* bad : {"(00001.00", "(1.0)(2.0)", "()"}) {
     CAPTURE(bad);
     const Decoded out =

@@ -128,6 +128,12 @@ std::optional<WallTime> time_of(std::string_view value, const TimeZone* zone) {
   return WallTime{local->us - (value.back() == 'S' ? 2 : 1) * 3'600'000'000LL};
 }
 
+// Of times without a letter.
+const TimeZone& home() {
+  static const auto zone = std::move(TimeZone::parse("CET-1CEST,M3.5.0,M10.5.0/3")).value();
+  return *zone;
+}
+
 std::optional<double> number_of(std::string_view value) {
   double number = 0;
   if (value.empty() || value.find_first_not_of("+-0123456789.") != std::string_view::npos)
@@ -232,7 +238,8 @@ class ObisWalk {
     const std::ptrdiff_t behind = groups.end() - code;
     if (behind < 2 || behind > 3) return false;
     read_ = was_read(groups[0]);
-    time_ = time_of(text(groups[0], "W"), plan_.times().zone.get());
+    const TimeZone* zone = plan_.times().zone.get();
+    time_ = time_of(groups[0], zone ? zone : &home());
     if (behind == 3) old_gas_value(code[2], code[1]);
     else unit_ = code[1];
     return true;
