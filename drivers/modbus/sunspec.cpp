@@ -106,6 +106,7 @@ void add_number(SunSpecDevice& device, const Model& model, const Number& number,
   if (scales) made.scale_register = model.place.first + number.power_at;
   if (number.type == PointType::u16) made.no_value = 65535;
   if (number.type == PointType::i16) made.no_value = -32768;
+  if (number.type == PointType::u32) made.no_value = 4294967295;
 }
 
 void add_modules(SunSpecDevice& device, const Model& model) {

@@ -379,6 +379,9 @@ TEST_CASE("sunspec: what has a power of ten has a row, asleep or not, and names 
   REQUIRE(row_of("manufacturer_2"));
   REQUIRE(row_of("meter_imported"));
   CHECK(row_of("meter_imported")->address == 40192 + 44);
+  CHECK(row_of("meter_imported")->no_value ==
+        4294967295.0);  // what the standard has there for "not implemented"
+  CHECK(row_of("current")->no_value == 65535);
   REQUIRE(row_of("module_2_dc_power"));
   CHECK(row_of("module_2_dc_power")->address == 40299 + 8 + 20 + 11);
   CHECK(row_of("module_2_dc_power")->scale_register == 40301);
