@@ -247,6 +247,26 @@ TEST_CASE("obis: a telegram's time is of the route's zone, and its letter tells 
   CHECK(time_of("Europe/Amsterdam", "201025033000W") == "2020-10-25T02:30:00.000000Z");
 }
 
+TEST_CASE("obis: a value whose time stands behind it is a number, of that time where the zone is known") {
+  RouteConfig route = route_of("obis");
+  const std::string telegram =
+      "/EMH4\r\n1.6.0(01.234*kW)(2401011215)\r\n1.6.0*01(01.5*kW)(23-12-31 10:15)\r\n"
+      "2.6.0(0.0*kW)(0000000000)\r\n1.8.0(5*kWh)(6*kWh)\r\n2.8.0(5*kWh)(1234567890)\r\n3.6.0(x*kvar)(2401011215)\r\n!";
+  const All all{"power_import_month_peak=1.234", "1.6.0*01=1.5", "2.6.0=0", "energy_import='(5*kWh)(6*kWh)'",
+                "energy_export='(5*kWh)(1234567890)'"};
+  const Decoded here = decode(route, telegram);
+  CHECK(here.readings() == all);
+  CHECK(here.records[0].unit == "kW");
+  CHECK(here.records[0].time.us == arrived_us);  // nobody knows of which zone its clock is
+  CHECK(here.unread.reason() == "3.6.0: not a number: \"x*kvar\"");
+  route.time_zone = "+01:00";
+  const Decoded there = decode(route, telegram);
+  CHECK(there.readings() == all);
+  CHECK(format_time(there.records[0].time) == "2024-01-01T11:15:00.000000Z");
+  CHECK(format_time(there.records[1].time) == "2023-12-31T09:15:00.000000Z");
+  CHECK(there.records[2].time.us == arrived_us);
+}
+
 TEST_CASE("obis: what was stored is not what is, and no two readings of a telegram have one name") {
   const Decoded out =
       decode(route_of("obis"),

@@ -118,6 +118,19 @@ std::optional<WallTime> local_time_of(std::string_view value) {
   return utc_of(2000 + part(0), part(2), part(4), part(6), part(8), part(10), 0);
 }
 
+// When a maximum was, or when a value was stored: YYMMDDhhmm, with seconds or without, in one or as
+// "YY-MM-DD hh:mm"; zeros: never. As is_time() has it; "": it is none.
+std::string stamp_of(std::string_view group) {
+  std::string digits;
+  for (const char c : group) {
+    if (is_digit(c)) digits += c;
+    else if (std::string_view("-:., ").find(c) == std::string_view::npos) return {};
+  }
+  if (digits.size() == 10) digits += "00";
+  const bool never = digits == "000000000000";
+  return never || local_time_of(digits) ? digits : std::string();
+}
+
 // In winter that is an hour, in summer two hours ahead of UTC, where P1 ports are at home; a route's
 // time_zone says otherwise, and the letter, which of the two hours it is in autumn.
 std::optional<WallTime> time_of(std::string_view value, const TimeZone* zone) {
@@ -211,7 +224,7 @@ class ObisWalk {
     return !now || (local->us <= now->us + day_us + zone_us && local->us >= now->us - 20 * 365 * day_us);
   }
 
-  // (value*unit), (time)(value*unit), or lists that we leave alone as a text.
+  // (value*unit), (time)(value*unit), (value*unit)(time), or lists that we leave alone as a text.
   void take(const std::vector<std::string_view>& groups) {
     values_.set_time(telegram_time_);
     if (address_.code == "1.0.0" && is_time(groups[0]))
@@ -224,6 +237,11 @@ class ObisWalk {
     if (of_time) {
       values_.set_time(time_of(groups[0], plan_.times().zone.get()));
       return value(groups[1]);
+    }
+    if (groups.size() == 2 && groups[0].find('*') != std::string_view::npos && !stamp_of(groups[1]).empty()) {
+      const auto time = time_of(stamp_of(groups[1]), plan_.times().zone.get());
+      values_.set_time(time ? time : telegram_time_);
+      return value(groups[0]);
     }
     if (address_.code == "24.3.0" && old_gas(groups)) return;
     std::string all;
