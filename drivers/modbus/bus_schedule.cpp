@@ -75,8 +75,10 @@ BusSchedule::Task* BusSchedule::task_of(const Job& job) {
 }
 
 void BusSchedule::charge(Device& device, Duration cost) {
-  device.used = std::max(device.used, served_);
-  served_ = device.used;
+  // Whoever waited because its answer takes long was not idle: that much it may be behind.
+  const double expected = used_then(device) - device.used;
+  device.used = std::max(device.used, served_ - expected);
+  served_ = std::max(served_, device.used);
   device.cost = to_seconds(cost);
   device.used += *device.cost;
   longest_ = std::max(longest_, *device.cost);

@@ -79,7 +79,7 @@ class BusSchedule {
 
   std::vector<Device> devices_;
   Options options_;
-  double served_ = 0;   // how much the device served last had used before
+  double served_ = 0;   // the most that a device had used before it was served
   double longest_ = 0;  // seconds that a question has taken
   Instant probe_after_;
   std::uint64_t missed_ = 0;

@@ -653,6 +653,17 @@ TEST_CASE("modbus bus: of 32 slaves one dead and one slow cost the others next t
   }
 }
 
+TEST_CASE("modbus bus: a slow device has its share of a bus that carries less than is due") {
+  Bus bus(32);
+  bus.start();
+  for (auto& [unit, slave] : bus.line->slaves) slave.takes = 60ms;
+  bus.line->slaves[9].takes = 900ms;
+  bus.run(10s);
+  bus.inbox.entries.clear();
+  bus.run(10min);
+  CHECK(bus.answers(9) >= 18);  // a 32nd of ten minutes
+}
+
 TEST_CASE("modbus bus: while 244 that are not there are found out, three that are keep their rate") {
   std::vector<RegisterConfig> rows{row("a", 0)};
   rows[0].interval = 10s;
