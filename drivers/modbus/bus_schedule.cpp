@@ -40,7 +40,7 @@ std::optional<BusSchedule::Job> BusSchedule::next(Instant now) {
     for (Task& one : device.tasks) {
       if (one.due <= now && (!first || one.due < first->due)) first = &one;
     }
-    if (first && (!chosen || device.used < chosen->used)) {
+    if (first && (!chosen || used_then(device) < used_then(*chosen))) {
       chosen = &device;
       task = first;
     }
@@ -75,9 +75,13 @@ BusSchedule::Task* BusSchedule::task_of(const Job& job) {
 }
 
 void BusSchedule::charge(Device& device, Duration cost) {
-  device.used = std::max(device.used, served_);
-  served_ = device.used;
-  device.used += to_seconds(cost);
+  // Whoever waited because its answer takes long was not idle: that much it may be behind.
+  const double expected = used_then(device) - device.used;
+  device.used = std::max(device.used, served_ - expected);
+  served_ = std::max(served_, device.used);
+  device.cost = to_seconds(cost);
+  device.used += *device.cost;
+  longest_ = std::max(longest_, *device.cost);
 }
 
 // To the next point of its grid; what lies more than an interval behind is left out, and counted.

@@ -1,9 +1,11 @@
 // Who is asked next on a bus. Every block has its interval, on a grid of its own that begins at a random
 // phase, so that equal devices do not all want the bus at once. When more is due than the bus carries, the
-// device that had the least of the bus's time goes first: a slow device gets its share, and takes it from
-// nobody. A device that stays silent `failures_max` times in a row is dead: nothing is asked of it but a
-// probe, after recovery_min, then twice as long, up to recovery_max; and all dead devices together cost at
-// most a hundredth of the bus's time. Pure: time and chance are arguments.
+// device goes first that will have had the least of the bus's time if its answer takes as long as its last
+// one (of who was never asked: as the longest of all): a slow device gets its share, and takes it from
+// nobody, and devices that may not be there are asked when those that answer leave time. A device that stays
+// silent `failures_max` times in a row is dead: nothing is asked of it but a probe, after recovery_min, then
+// twice as long, up to recovery_max; and all dead devices together cost at most a hundredth of the bus's
+// time. Pure: time and chance are arguments.
 #pragma once
 
 #include <optional>
@@ -63,19 +65,22 @@ class BusSchedule {
   };
   struct Device {
     std::vector<Task> tasks;
-    double used = 0;  // of the bus's time, in seconds; who was idle starts where the others are
+    double used = 0;             // of the bus's time, in seconds; who was idle starts where the others are
+    std::optional<double> cost;  // of that, its last question
     int failures = 0;
     bool known = false;  // it answered, or died
     Duration recovery{0};
     std::optional<Instant> retry_at;  // dead until a probe is answered
   };
   Task* task_of(const Job& job);
+  double used_then(const Device& device) const { return device.used + device.cost.value_or(longest_); }
   void charge(Device& device, Duration cost);
   void put_off(Task& task, Instant now, Rng& rng);
 
   std::vector<Device> devices_;
   Options options_;
-  double served_ = 0;  // how much the device served last had used before
+  double served_ = 0;   // the most that a device had used before it was served
+  double longest_ = 0;  // seconds that a question has taken
   Instant probe_after_;
   std::uint64_t missed_ = 0;
 };

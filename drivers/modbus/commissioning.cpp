@@ -75,7 +75,8 @@ std::string line_words(const ModbusInputConfig& bus) {
 const char* answer_words(const Reply& outcome) {
   switch (outcome.answer) {
     case Answer::silent: return "no answer";
-    case Answer::damaged: return "an answer that is damaged (another speed or parity?)";
+    case Answer::damaged:
+      return outcome.echoed ? echo_words : "an answer that is damaged (another speed or parity?)";
     case Answer::gone: return outcome.words.c_str();
     case Answer::exception: return exception_words(outcome.exception);
     default: return "";
@@ -185,6 +186,7 @@ class Scan {
     if (outcome.answer == Answer::gone) return line.close();
     if (outcome.answer == Answer::damaged) {
       ++damaged_;
+      echoed_ = echoed_ || outcome.echoed;
       line.drain(std::chrono::milliseconds(20), setting.timeout);
       return;
     }
@@ -226,9 +228,10 @@ class Scan {
       print_(text("the time is over (", format_duration(wish_.budget), "): ", tried_, " of ", total_,
                   " tried; --budget gives more\n"));
     if (found_.empty()) {
-      print_(damaged_ > 0 ? "nobody answered so that it could be read; something does answer, at another "
-                            "speed or parity, or two at once\n"
-                          : "nobody answered\n");
+      print_(echoed_        ? text("nobody answered; ", echo_words, "\n")
+             : damaged_ > 0 ? "nobody answered so that it could be read; something does answer, at another "
+                              "speed or parity, or two at once\n"
+                            : "nobody answered\n");
       return none_found;
     }
     print_("\n# What was found, for millrace.toml:\n" + bus_toml(bus_));
@@ -249,7 +252,7 @@ class Scan {
   const std::function<void(const std::string&)>& progress_;
   Instant deadline_;
   std::size_t tried_ = 0, total_ = 0, damaged_ = 0;
-  bool over_ = false, lost_ = false;
+  bool over_ = false, lost_ = false, echoed_ = false;
   std::vector<Found> found_;
 };
 
@@ -257,16 +260,17 @@ class Scan {
 
 std::string bus_toml(const ModbusInputConfig& bus) {
   std::string out = "[[inputs.modbus]]\nname = \"bus\"\n";
+  const char* echo = bus.echo ? "echo = true\n" : "";
   if (bus.over_tcp()) {
     out += text("mode = \"", bus.mode, "\"\nserver = \"", bus.server, "\"\n");
     for (const auto& [key, path] :
          {std::pair{"tls_ca", bus.tls.ca}, {"tls_cert", bus.tls.cert}, {"tls_key_file", bus.tls.key.path}}) {
       if (!path.empty()) out += text(key, " = \"", path, "\"\n");
     }
-    return out;
+    return out + echo;
   }
   return out + text("device = \"", bus.device, "\"\nbaud = ", bus.baud, "\nparity = \"", bus.parity,
-                    "\"\nstop_bits = ", bus.stop_bits, "\n");
+                    "\"\nstop_bits = ", bus.stop_bits, "\n", echo);
 }
 
 constexpr std::array types_of_two = {PointType::f32, PointType::u32, PointType::i32};

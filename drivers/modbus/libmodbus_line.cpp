@@ -36,6 +36,9 @@ Status enable_rs485(int fd, const Rs485Config& config, const std::string& device
       text("RS-485 of ", device, " (its driver cannot: an adapter that switches by itself needs no rs485)"));
 }
 
+// Of a question that comes back: libmodbus takes the upper byte of its register for the length of an answer.
+constexpr int echo_heard = 5;
+
 bool line_is_gone(int error) {
   static constexpr int ends[] = {ECONNRESET, EPIPE,        EIO,          EBADF,       ENXIO,    ENODEV,
                                  ENOTCONN,   ECONNABORTED, EHOSTUNREACH, ENETUNREACH, ENETDOWN, ENOTTY};
@@ -232,12 +235,14 @@ Reply LibmodbusLine::ask_frame(std::uint8_t unit, const Span& span, Duration tim
     const std::int64_t us = std::max<std::int64_t>(left, 1);
     modbus_set_response_timeout(bus, static_cast<std::uint32_t>(us / 1'000'000),
                                 static_cast<std::uint32_t>(us % 1'000'000));
-    std::uint8_t frame[MODBUS_RTU_MAX_ADU_LENGTH];
+    std::uint8_t frame[MODBUS_RTU_MAX_ADU_LENGTH] = {};
     errno = 0;
     const int size = modbus_receive_confirmation(bus, frame);
     if (size < 0) {
+      const bool echoed = errno == EMBBADCRC && std::equal(frame, frame + echo_heard, request);
       Reply bad = failed(errno);
       bad.strays = outcome.strays;
+      bad.echoed = echoed;
       return bad;
     }
     constexpr int head = 3, check = 2;  // unit, function, length or exception; CRC

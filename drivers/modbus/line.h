@@ -33,7 +33,11 @@ struct Reply {
   int strays = 0;             // whole frames of others, or late ones, that were passed over
   std::string words;          // of `gone`
   bool needs_person = false;  // of `gone`: it does not pass by itself
+  bool echoed = false;        // of `damaged`: what came is what was asked
 };
+
+constexpr const char* echo_words =
+    "what was asked came back: an adapter that gives back what it sends needs \"echo\"";
 
 class Line {
  public:

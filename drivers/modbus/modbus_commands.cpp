@@ -22,6 +22,7 @@ using namespace std::chrono_literals;
 
 struct BusOptions : ConfigOption {
   std::string port, mode, bauds, parities, units, ca, cert, key;
+  bool echo = false;
   Duration timeout;
 };
 struct ReadModbus : BusOptions {
@@ -41,6 +42,7 @@ constexpr std::string_view mode_help =
 constexpr std::string_view ca_help =
     "Of tls: whom the server's certificate comes from (default: the system's store)";
 constexpr std::string_view cert_help = "Of tls: our certificate, with the chain";
+constexpr std::string_view echo_help = "The adapter gives back what it sends";
 using R = OptionsOf<ReadModbus>;
 using S = OptionsOf<ScanModbus>;
 constexpr Option read_options[] = {
@@ -53,6 +55,7 @@ constexpr Option read_options[] = {
     R::option<&ReadModbus::bauds>("baud", "N", "Speed of the line (default: 19200)").short_form('b'),
     R::option<&ReadModbus::parities>("parity", "PARITY", "none, even or odd (default: even)")
         .one_of("none|even|odd"),
+    R::flag<&ReadModbus::echo>("echo", echo_help),
     R::option<&ReadModbus::units>("unit", "N", "The unit, or slave address (default: 1)").short_form('u'),
     R::option<&ReadModbus::timeout>("timeout", "TIME", "How long to wait for an answer (default: 1s)"),
     R::option<&ReadModbus::table>("table", "TABLE", "coil, discrete, holding (default) or input")
@@ -74,6 +77,7 @@ constexpr Option scan_options[] = {
                                   "Speeds of the line (default: 9600,19200,38400,115200,57600,4800)")
         .short_form('b'),
     S::option<&ScanModbus::parities>("parity", "LIST", "Of none, even, odd (default: all)"),
+    S::flag<&ScanModbus::echo>("echo", echo_help),
     S::option<&ScanModbus::units>("unit", "LIST", "Units, like 1-16,20 (default: all)").short_form('u'),
     S::option<&ScanModbus::timeout>("timeout", "TIME", "How long to wait for an answer (default: 200ms)"),
     S::option<&ScanModbus::budget>("budget", "TIME", "Stop after so long (default: 10min)"),
@@ -136,6 +140,8 @@ ModbusInputConfig bus_of(const BusOptions& options, std::string& wrong) {
   (path ? bus.device : bus.server) = options.port;
   if (wrong.empty() && bus.over_tcp() && !where.ok()) wrong = where.status().detail();
   take_tls(options, bus, wrong);
+  bus.echo = options.echo;
+  if (wrong.empty() && bus.echo && bus.numbered()) wrong = "--echo is of --mode rtu and rtu_over_tcp";
   bus.timeout = options.timeout;
   if (wrong.empty() && (bus.timeout < 10ms || bus.timeout > 1min))
     wrong = text("--timeout: \"", format_duration(bus.timeout), "\" is not from 10ms to 1min");

@@ -52,6 +52,7 @@ bool poll_block(const Slave& slave, const Block& block, const PlanLimits& limits
   if (outcome.answer != Answer::data) {
     tally.wrong += text(tally.wrong.empty() ? "" : "; ", where, ": ",
                         outcome.answer == Answer::silent    ? "no answer"
+                        : outcome.echoed                    ? echo_words
                         : outcome.answer == Answer::damaged ? "a damaged answer"
                                                             : outcome.words);
     return false;

@@ -12,10 +12,12 @@ using namespace std::chrono_literals;
 
 constexpr double pause_above = 0.75;  // of the inbox: the last quarter is for those that cannot wait
 constexpr Duration full_wait = 100ms;
-constexpr Duration short_wait = 20ms;    // is waited for here; longer by the loop
-constexpr Duration told_within = 200ms;  // the loop of what happened; what else does meanwhile comes along
-constexpr Duration refused_rest = 1min;  // a row that a device does not have is asked for no more often
-constexpr Duration merge_again = 1h;     // blocks that were cut are tried whole again
+constexpr Duration short_wait = 20ms;      // is waited for here; longer by the loop
+constexpr Duration told_within = 200ms;    // the loop of what happened; what else does meanwhile comes along
+constexpr Duration watched_below = 100ms;  // what is polled so often is watched: no value of it lies about
+constexpr Duration refused_rest = 1min;    // a row that a device does not have is asked for no more often
+constexpr Duration merge_again = 1h;       // blocks that were cut are tried whole again
+constexpr int mute_after = 10;             // silences of one block, in a row, whose device answers others
 constexpr int silences_max = 3;  // over TCP: then the connection is no more, whatever the kernel thinks
 
 bool lies_in(const Span& span, const Span& other) {
@@ -198,7 +200,7 @@ void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration co
   }
   // A gateway that says the device does not answer has waited for it as long as we would have.
   if (!is_settled(outcome) || is_away(outcome)) {
-    take_silence(job, cost, round);
+    take_silence(job, outcome, cost, round);
     // A peer that vanished without a word looks like devices that are silent.
     if (outcome.answer == Answer::silent && config_.over_tcp() && ++silences_ >= silences_max) {
       silences_ = 0;
@@ -208,6 +210,7 @@ void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration co
   }
   const Instant now = parts_.clock.now();
   backoff_.on_success(now);
+  std::erase_if(states_[job.device].silent, [&](const Silent& one) { return one.span == job.block.span; });
   const bool came = schedule_.answered(job, cost, now, rng_) == BusSchedule::Change::came;
   const bool whole_again = came && tell_up(round, job.device);
   if (outcome.answer == Answer::exception) {
@@ -230,10 +233,12 @@ void Poller::take_data(const BusSchedule::Job& job, const Bytes& data, Round& ro
   deliver(job.device, job.block, reply_pdu(job.block.span, data));
 }
 
-// A block may hold an address that the device does not have; one row that it refuses is told once, and rests.
+// A block may hold an address that the device does not have, be longer than it likes, or be none that it ever
+// answers (no_response); one row that it refuses is told once, and rests.
 void Poller::take_exception(const BusSchedule::Job& job, Exception exception, Round& round) {
   const Instant now = parts_.clock.now();
-  if (exception == Exception::illegal_address || exception == Exception::illegal_value) {
+  const bool mute = exception == Exception::no_response;
+  if (mute || exception == Exception::illegal_address || exception == Exception::illegal_value) {
     const auto pieces = split_block(*slaves_[job.device].points, job.block, limits_of(job.device));
     if (!pieces.empty()) {
       metrics_.splits.add();
@@ -247,22 +252,37 @@ void Poller::take_exception(const BusSchedule::Job& job, Exception exception, Ro
   auto at = std::ranges::find(refused, span, &Refused::span);
   if (at == refused.end()) {
     at = refused.insert(at, Refused{span, now, false});
-    LOG_WARN("input ", config_.name, ": ", slaves_[job.device].name, " answers ",
-             place_words(span.table, span.first, span.count), " with exception ",
-             int{static_cast<std::uint8_t>(exception)}, ", ", exception_words(exception));
+    LOG_WARN("input ", config_.name, ": ", slaves_[job.device].name,
+             mute ? " answers, but never for " : " answers ", place_words(span.table, span.first, span.count),
+             mute ? std::string()
+                  : text(" with exception ", int{static_cast<std::uint8_t>(exception)}, ", ",
+                         exception_words(exception)));
     round.refusals.push_back({job.device, span, exception, parts_.clock.wall()});
   }
   at->last = now;
   if (!std::exchange(at->gap, true)) deliver(job.device, job.block, exception_pdu(span, exception));
 }
 
-void Poller::take_silence(const BusSchedule::Job& job, Duration cost, Round& round) {
+void Poller::take_silence(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round) {
   metrics_.silent.add();
-  if (schedule_.silent(job, cost, parts_.clock.now(), rng_) != BusSchedule::Change::died) return;
+  const int silences = job.probe ? 0 : count_silence(job);
+  if (schedule_.silent(job, cost, parts_.clock.now(), rng_) != BusSchedule::Change::died) {
+    if (silences >= mute_after) take_exception(job, Exception::no_response, round);
+    return;
+  }
   if (states_[job.device].down) return;  // told when the bus went
+  const char* why = outcome.echoed ? echo_words : "";
   LOG_WARN("input ", config_.name, ": ", slaves_[job.device].name, " (unit ", int{slaves_[job.device].unit},
-           ") does not answer; it is tried now and then");
-  tell_down(round, job.device, text("no answer, ", config_.failures_max, " times in a row"));
+           ") does not answer; it is tried now and then", outcome.echoed ? "; " : "", why);
+  tell_down(round, job.device,
+            text("no answer, ", config_.failures_max, " times in a row", outcome.echoed ? "; " : "", why));
+}
+
+int Poller::count_silence(const BusSchedule::Job& job) {
+  auto& silent = states_[job.device].silent;
+  auto at = std::ranges::find(silent, job.block.span, &Silent::span);
+  if (at == silent.end()) at = silent.insert(at, {job.block.span, 0});
+  return ++at->times;
 }
 
 void Poller::tell_down(Round& round, std::size_t device, std::string why) {
@@ -281,7 +301,9 @@ bool Poller::tell_up(Round& round, std::size_t device) {
            ") answers");
   round.changes.push_back({device, true, {}, parts_.clock.wall()});
   const bool was_cut = state.split_at.ns != 0;
-  state = {};
+  state.split_at = {};
+  state.refused.clear();
+  state.down = false;
   if (was_cut) schedule_.plan_again(device, plan(device), parts_.clock.now());
   return was_cut;
 }
@@ -294,7 +316,7 @@ void Poller::deliver(std::size_t device, const Block& block, const Bytes& pdu) {
   arrival.channel = channel;
   arrival.bytes = pdu;
   arrival.clock_trusted = parts_.trust.trusted();
-  arrival.patient = true;
+  arrival.patient = block.interval >= watched_below;
   arrival.received = parts_.clock.wall();
   arrival.received_monotonic = parts_.clock.now();
   while (!parts_.inbox.put(arrival).ok()) {

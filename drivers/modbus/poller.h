@@ -91,10 +91,15 @@ class Poller {
     Instant last;
     bool gap;  // its rows were told bad, and had no value since
   };
+  struct Silent {
+    Span span;
+    int times;  // in a row, whatever else the device answered meanwhile
+  };
   struct State {
     Instant split_at;              // when its blocks were last cut; 0: they are whole
     std::vector<Refused> refused;  // whose exception was told
-    bool down = false;             // told
+    std::vector<Silent> silent;
+    bool down = false;  // told
   };
 
   bool open_line(Round& round);
@@ -104,9 +109,10 @@ class Poller {
   void count_questions();
   void take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
   void take_exception(const BusSchedule::Job& job, Exception exception, Round& round);
-  void take_silence(const BusSchedule::Job& job, Duration cost, Round& round);
+  void take_silence(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
   void take_data(const BusSchedule::Job& job, const Bytes& data, Round& round);
   void deliver(std::size_t device, const Block& block, const Bytes& pdu);
+  int count_silence(const BusSchedule::Job& job);
   bool tell_up(Round& round, std::size_t device);
   void tell_down(Round& round, std::size_t device, std::string why);
   std::vector<Block> plan(std::size_t device) const;

@@ -13,6 +13,7 @@ namespace {
 constexpr std::uint16_t bases[] = {40000, 50000, 0};
 constexpr std::uint16_t end_of_chain = 0xFFFF;
 constexpr std::size_t models_max = 64;
+constexpr std::size_t piece_least = 16;
 
 // The common model (1): places of its strings, and how many registers each takes.
 struct Text {
@@ -105,6 +106,7 @@ void add_number(SunSpecDevice& device, const Model& model, const Number& number,
   if (scales) made.scale_register = model.place.first + number.power_at;
   if (number.type == PointType::u16) made.no_value = 65535;
   if (number.type == PointType::i16) made.no_value = -32768;
+  if (number.type == PointType::u32) made.no_value = 4294967295;
 }
 
 void add_modules(SunSpecDevice& device, const Model& model) {
@@ -129,13 +131,28 @@ void add_texts(SunSpecDevice& device, const Model& model) {
   }
 }
 
+// In pieces, where a device gives no more at a time: some take 32 registers at most.
+std::optional<std::vector<std::uint16_t>> read_all(const ReadRegisters& read, std::uint16_t first,
+                                                   std::uint16_t count) {
+  std::vector<std::uint16_t> all;
+  for (auto piece = std::size_t{count}; all.size() < count;) {
+    const std::size_t left = std::min(piece, count - all.size());
+    const auto some = read(
+        {Table::holding, static_cast<std::uint16_t>(first + all.size()), static_cast<std::uint16_t>(left)});
+    if (some && some->size() == left) all.insert(all.end(), some->begin(), some->end());
+    else if (!all.empty() || piece <= piece_least) return std::nullopt;
+    else piece = (piece + 1) / 2;
+  }
+  return all;
+}
+
 void read_model(SunSpecDevice& device, const SunSpecModel& place, const ReadRegisters& read) {
   std::span<const Number> numbers;
   if (place.id >= 101 && place.id <= 103) numbers = inverter;
   else if (place.id >= 111 && place.id <= 113) numbers = float_inverter;
   else if (place.id >= 201 && place.id <= 204) numbers = meter;
   else if (place.id != 1 && place.id != 160) return;
-  auto registers = read({Table::holding, place.first, std::min<std::uint16_t>(place.length, 125)});
+  auto registers = read_all(read, place.first, std::min<std::uint16_t>(place.length, 125));
   if (!registers) return;
   const Model model{place, std::move(*registers)};
   for (const Number& number : numbers) add_number(device, model, number);

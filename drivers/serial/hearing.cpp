@@ -83,6 +83,12 @@ BytesView behind_echo(std::string& echo, BytesView bytes) {
   return bytes.subspan(same);
 }
 
+// What ends it may be the framing's.
+bool came_back(BytesView frame, std::string_view request) {
+  const std::string_view words = trim(request);
+  return !words.empty() && trim(text_of(frame)) == words;
+}
+
 std::string request_name(std::string_view request) {
   const std::string_view name = trim(request);
   return shown(name.empty() ? request : name, 256);

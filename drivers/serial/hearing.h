@@ -53,6 +53,9 @@ class Hearing {
 // something else ends it.
 BytesView behind_echo(std::string& echo, BytesView bytes);
 
+// Whether a frame is no more than the request, which an adapter gives back, and no answer.
+bool came_back(BytesView frame, std::string_view request);
+
 // A request as it is shown, and as routes know the answers to it: "S" of "S\r\n".
 std::string request_name(std::string_view request);
 

@@ -57,7 +57,7 @@ bool MbusAnswer::take(const Framer::Frame& frame) {
   const std::size_t from = mbus_records_at(bytes);
   if (request_.empty() || whole_ || !is_answer(bytes) || from == SIZE_MAX || from > bytes.size())
     return false;
-  if (telegrams_ > 0 && frame.channel != gathered_.channel) return false;
+  if (telegrams_ > 0 && frame.channel != from_) return false;
   MbusRecords walk(bytes.subspan(from));
   MbusRecord record;
   auto found = MbusRecords::Found::record;
@@ -67,7 +67,9 @@ bool MbusAnswer::take(const Framer::Frame& frame) {
   // Some meters do not look at the bit, and would say the same for ever.
   const bool again = telegrams_ > 0 && std::ranges::equal(records, last_);
   if (telegrams_++ == 0) {
-    gathered_.channel = frame.channel;
+    from_ = gathered_.channel = frame.channel;
+    const std::string number = mbus_number(bytes);
+    if (mbus_meter_asked(request_) == mbus_selected && !number.empty()) gathered_.channel = number;
     gathered_.bytes.assign(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(from));
   }
   if (!again) gathered_.bytes.insert(gathered_.bytes.end(), records.begin(), records.end());

@@ -1,7 +1,8 @@
 // The answer of a meter on wired M-Bus that needs more than one telegram (EN 13757-3: DIF 1F, more records
 // follow): it is asked again by the same request with its frame count bit turned (EN 13757-2: the same bit
 // would have the last telegram said again), until a telegram says no more. What came is one frame: the head
-// of the first, and the records of all, so that it is read as a whole and has one time. Pure.
+// of the first, and the records of all, so that it is read as a whole and has one time. Meters that a request
+// has selected by their number (address 253) are told apart by it, for they may all have address 0. Pure.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,7 @@ namespace millrace {
 // The sum that a short frame (10, control, address, sum, 16) must have, where it has another; nothing: it is
 // right, or the bytes are none.
 std::optional<std::uint8_t> mbus_sum_missed(std::string_view request);
+constexpr std::uint8_t mbus_selected = 253;  // the address of the meter that was selected by its number
 // Which meter a REQ_UD2 asks; nothing: the bytes are none.
 std::optional<std::uint8_t> mbus_meter_asked(std::string_view request);
 
@@ -44,7 +46,8 @@ class MbusAnswer {
   std::string request_, next_;
   std::size_t telegrams_max_ = 0, telegrams_ = 0;
   Gathered gathered_;
-  Bytes last_;  // records of the telegram before
+  std::string from_;  // whose telegrams
+  Bytes last_;        // records of the telegram before
   bool whole_ = false;
 };
 

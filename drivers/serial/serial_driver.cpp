@@ -108,7 +108,7 @@ void SerialDriver::opened(Result<SerialPort> port) {
   errors_ = line_errors(port_.fd.get());
   overruns_seen_ = errors_ ? errors_->overrun : 0;
   hearing_.opened();
-  holes_told_ = outruns_ = false;
+  holes_told_ = echo_told_ = outruns_ = false;
   backoff_.on_success(loop_.now());
   begin_hush(Hush::listening);
   watch();
@@ -350,6 +350,14 @@ void SerialDriver::count_errors() {
 void SerialDriver::take_frame(const Framer::Frame& frame) {
   hearing_.frame();
   if (!config_.requests.empty() && !asking_) return count_.late_answers.add();
+  if (asking_ && came_back(frame.bytes, config_.requests[asked_])) {
+    if (!std::exchange(echo_told_, true))
+      LOG_WARN(
+          "input ", config_.name,
+          ": what was asked came back, which is no answer: an adapter that gives back what it sends needs "
+          "request_echo = true");
+    return;
+  }
   answered_ = true;
   count_.frames.add();
   if (answer_.take(frame)) keep_gathered(false);

@@ -130,7 +130,8 @@ class SerialDriver final : public Driver {
   Hush hush_ = Hush::none;
   std::string trouble_ = "not open yet";
   Hearing hearing_;
-  bool deaf_ = false, holes_told_ = false;  // it was said that what comes cannot be read, or is lost
+  // It was said that what comes cannot be read, is lost, or is what was asked.
+  bool deaf_ = false, holes_told_ = false, echo_told_ = false;
   SerialCounters count_;
   std::unique_ptr<Acknowledger> acknowledger_;  // none: nobody is told anything
 };

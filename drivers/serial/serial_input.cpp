@@ -232,9 +232,10 @@ InputPlan plan_of(const SerialInputConfig& c) {
 // Two meters whose readings nothing tells apart are one device, now with the values of the one, now of the
 // other.
 void check_meters(const SerialInputConfig& c, LoadedConfig& loaded) {
-  std::set<std::uint8_t> meters;
+  std::multiset<std::uint8_t> meters;
   for (const std::string& request : c.requests) {
-    if (const auto meter = c.speaks_mbus() ? mbus_meter_asked(request) : std::nullopt) meters.insert(*meter);
+    const auto meter = c.speaks_mbus() ? mbus_meter_asked(request) : std::nullopt;
+    if (meter && (*meter == mbus_selected || !meters.contains(*meter))) meters.insert(*meter);
   }
   const auto takes_all = std::ranges::find(c.routes, std::string(), &RouteConfig::topic);
   if (meters.size() < 2 || takes_all == c.routes.end()) return;

@@ -18,11 +18,15 @@
 namespace millrace {
 namespace {
 
+constexpr const char* came_back_words =
+    "what was asked came back: an adapter that gives back what it sends needs request_echo = true";
+
 class Answer {
  public:
   Answer(const SerialInputConfig& config, const std::string& request)
       : framer_(make_framer(config.framing, config.frame_max)),
         identifies_(config.sign_on),
+        request_(request),
         echo_(config.request_echo ? request : std::string()) {
     sign_on_.begin();
   }
@@ -31,6 +35,7 @@ class Answer {
   bool any() const { return heard_ > 0; }
   // In words, once a frame is whole.
   const std::string& words() const { return words_; }
+  bool echoed() const { return echoed_; }
   std::string unframed() const {
     return text("no whole frame in ", heard_, " bytes: ", shown(begin_, 40),
                 "; framing and baud are as configured?");
@@ -65,6 +70,8 @@ class Answer {
   }
   void keep(const Framer::Frame& frame) {
     if (!words_.empty()) return;
+    echoed_ = echoed_ || came_back(frame.bytes, request_);
+    if (came_back(frame.bytes, request_)) return;
     const std::string_view channel = frame.channel;
     words_ =
         text("answers ", shown(text_of(frame.bytes), 60), channel.empty() ? "" : text(" (", channel, ")"));
@@ -72,7 +79,9 @@ class Answer {
 
   const std::unique_ptr<Framer> framer_;
   const bool identifies_;
+  const std::string request_;
   std::string echo_, begin_, words_;
+  bool echoed_ = false;
   std::size_t heard_ = 0;
   LineMarks marks_;
   SignOn sign_on_;
@@ -120,9 +129,12 @@ Trial ask_once(const SerialInputConfig& config, SerialPort& port, const std::str
     answer.push(bytes_of({buffer, static_cast<std::size_t>(got)}), port.marked);
   }
   if (!answer.words().empty())
-    return {Trial::State::good, what, text(answer.words(), ", in ", to_ms(last - begin), " ms")};
-  return bad(answer.any() ? answer.unframed()
-                          : text("no answer within ", format_duration(config.request_timeout)));
+    return {Trial::State::good, what,
+            text(answer.words(), ", in ", to_ms(last - begin), " ms", answer.echoed() ? "; " : "",
+                 answer.echoed() ? came_back_words : "")};
+  return bad(answer.echoed() ? came_back_words
+             : answer.any()  ? answer.unframed()
+                             : text("no answer within ", format_duration(config.request_timeout)));
 }
 
 }  // namespace millrace

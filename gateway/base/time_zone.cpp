@@ -240,9 +240,9 @@ int TimeZone::offset_at(std::int64_t utc) const {
   return in_summer ? summer_ : standard_;
 }
 
-std::int64_t TimeZone::utc_of_local(std::int64_t local) const {
+std::int64_t TimeZone::utc_of_local(std::int64_t local, bool second) const {
   const int before = offset_at(local - day_s), after = offset_at(local + day_s);
-  if (before == after || offset_at(local - before) == before) return local - before;
+  if (before == after || (!second && offset_at(local - before) == before)) return local - before;
   return offset_at(local - after) == after ? local - after : local - before;
 }
 

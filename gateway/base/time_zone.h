@@ -21,8 +21,9 @@ class TimeZone {
   static Result<std::shared_ptr<const TimeZone>> parse(std::string_view file);
 
   // Seconds since 1970 in UTC of a clock on the wall that shows `local` seconds since 1970. An hour that
-  // comes twice counts as its first; one that is left out, as if the clocks had not been changed yet.
-  std::int64_t utc_of_local(std::int64_t local) const;
+  // comes twice counts as its first, or as its `second`; one that is left out, as if the clocks had not been
+  // changed yet.
+  std::int64_t utc_of_local(std::int64_t local, bool second = false) const;
   int offset_at(std::int64_t utc) const;  // seconds east of Greenwich
 
  private:

@@ -95,6 +95,14 @@ bool MbusRecords::read_data(MbusRecord& record) {
   return true;
 }
 
+std::string mbus_number(BytesView frame) {
+  constexpr std::size_t at = 3, size = 4;
+  std::string out;
+  if (frame.size() < at + size || (frame[2] != std::byte{0x72} && frame[2] != std::byte{0x73})) return out;
+  for (std::size_t i = size; i-- > 0;) out += to_hex(frame.subspan(at + i, 1));
+  return out;
+}
+
 std::size_t mbus_records_at(BytesView frame) {
   constexpr std::size_t before = 3;  // control, address, control information
   if (frame.size() < before) return SIZE_MAX;

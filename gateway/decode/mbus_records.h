@@ -52,5 +52,7 @@ class MbusRecords {
 // Where the records of a frame begin (control, address, control information, a header by which); SIZE_MAX: it
 // is no answer with variable data. May lie behind the frame's end.
 std::size_t mbus_records_at(BytesView frame);
+// The meter's number, eight digits, with which a long header and fixed data begin; "": it says none.
+std::string mbus_number(BytesView frame);
 
 }  // namespace millrace

@@ -35,7 +35,7 @@ struct Arrival {
   bool duplicate = false;
   bool retained = false;
   bool clock_trusted = false;  // whether `received` can be believed
-  bool patient = false;        // nobody waits for it, and more of its kind comes: a poll
+  bool patient = false;        // nobody waits for it, and more of its kind comes: most polls
   WallTime received;
   Instant received_monotonic;
   bool other_boot = false;  // whose monotonic clock that was

@@ -123,6 +123,8 @@ class Serial(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertNotIn("meters are asked", said)
         self.assertNotIn("meters are asked", self.said("framing = 'mbus'\nrequest = '\\x10\\x7B\\x01\\x7C\\x16'", 'format = "mbus"')[1])
+        selected = "framing = 'mbus'\nrequests = ['\\x10\\x7B\\xFD\\x78\\x16', '\\x10\\x7B\\xFD\\x78\\x16']"  # by numbers, in requests before them
+        self.assertIn("2 meters are asked", self.said(selected, 'format = "mbus"')[1])
 
 
 class Some(Configs):

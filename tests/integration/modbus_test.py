@@ -330,6 +330,21 @@ class Away(Bus):
         self.slave("rtu", mirror)
         adapter = threading.Thread(target=echoing, args=(os.open(theirs, os.O_RDWR | os.O_NOCTTY), os.open(plain, os.O_RDWR | os.O_NOCTTY)), daemon=True)
         adapter.start()
+        line = ["--port", str(ours), "--baud", "115200", "--parity", "none", "--unit", "3"]
+        ask = lambda *words: subprocess.run([str(BUILD / "millrace"), *words, *line, "--timeout", "500ms"], capture_output=True, text=True, timeout=30)
+        came_back = 'what was asked came back: an adapter that gives back what it sends needs "echo"'
+        for command, code, said in (("scan", 1, lambda done: done.stdout), ("read", 69, lambda done: done.stderr)):
+            done = ask(command, "modbus")
+            self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+            self.assertIn(came_back, said(done))
+            done = ask(command, "modbus", "--echo")
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            toml = done.stdout[done.stdout.index("[[inputs.modbus]]"):]
+            self.assertIn("\necho = true\n", toml)
+            self.assertEqual(self.command("check", config=self.configure(FRAME, inputs=toml)).returncode, 0)
+        gateway = self.start(self.rtu(ours, 'interval = "100ms"\n' + OWN + self.device("s-3", 3, 'map = "own"')))
+        wait_for(lambda: came_back in gateway.text(), "the journal tells")
+        gateway.stop()
         self.start(self.rtu(ours, 'interval = "100ms"\necho = true\n' + OWN + self.device("s-3", 3, 'map = "own"')))
         wait_for(lambda: len(self.raw()) > 50, "it is polled")
         self.clean()

@@ -622,6 +622,31 @@ class Asking(SerialSite):
         thread.join()
         self.assertEqual({(r["metric"], r["value"]) for r in self.records()}, {("weight", 12.5), ("temperature", 21.5)})
 
+    def test_a_request_that_comes_back_is_no_answer_and_told_of(self):
+        line = Line(self, "a")
+        stop, answers = threading.Event(), threading.Event()
+
+        def scale():
+            while not stop.is_set():
+                heard = line.hear(0.05)
+                if heard:
+                    line.say(heard + (b"12.5 kg\r\n" if answers.is_set() else b""))
+        keys = self.input(line, "request = 'S\\r\\n'\nrequest_interval = '400ms'\nrequest_timeout = '150ms'")
+        self.configure(HEAD, inputs=keys)
+        thread = threading.Thread(target=scale, daemon=True)
+        thread.start()
+        checked = self.command("check", "--online")
+        self.assertIn("needs request_echo = true", checked.stdout + checked.stderr)
+        self.start(keys)
+        wait_for(lambda: self.metric("millrace_serial_timeouts_total") >= 3, "nobody answers")
+        self.assertEqual(self.daemon.text().count("what was asked came back, which is no answer"), 1)
+        self.assertEqual(self.metric("millrace_serial_lines_total"), 0)
+        answers.set()
+        wait_for(lambda: len(self.values()) >= 2, "answers")
+        stop.set()
+        thread.join()
+        self.assertEqual(set(self.values()), {12.5})
+
     def test_the_rest_of_a_late_answer_behind_the_next_request_is_no_answer(self):
         line = Line(self, "a")
         stop = threading.Event()

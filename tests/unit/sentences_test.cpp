@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "base/text.h"
+#include "base/time_zone.h"
 #include "tests/support/decoding.h"
 
 namespace sentences_test {
@@ -196,6 +197,74 @@ TEST_CASE("obis: older meters, and codes without a medium") {
       "F.F(00)\r\n0.0.0(12345678)\r\n1.8.0(000123.45*kWh)\r\n1.8.0*01(000100.00*kWh)\r\n32.7.0(231.0*V)\r\n!\r\n\x03");
   CHECK(bare.readings() ==
         All{"F.F=0", "0.0.0=12345678", "energy_import=123.45", "1.8.0*01=100", "voltage_l1=231"});
+}
+
+// As meters of DSMR 2.2 and 3 have it: five values before the unit, the reading in the next line or behind
+// it.
+TEST_CASE("obis: the gas of older P1 ports is a number with its unit, in whichever line it stands") {
+  for (const char* gas : {"0-2:24.3.0(161107190000)(00)(60)(1)(0-2:24.2.1)(m3)\r\n(00001.001)",
+                          "0-2:24.3.0(161107190000)(000008)(60)(1)(0-2:24.2.1)(m3)(00001.001)"}) {
+    CAPTURE(gas);
+    const Decoded out =
+        decode(route_of("obis"),
+               text("/ISk5\\2MT382-1004\r\n\r\n1-0:1.8.1(00001.001*kWh)\r\n", gas, "\r\n0-2:24.4.0(1)\r\n!"));
+    CHECK(out.readings() == All{"energy_import_tariff_1=1.001", "meter_2_reading=1.001", "meter_2_valve=1"});
+    CHECK(out.records[1].unit == "m3");
+    CHECK(format_time(out.records[1].time) == "2016-11-07T18:00:00.000000Z");
+  }
+  const Decoded summer = decode(
+      route_of("obis"), "/ISk5\r\n\r\n0-1:24.3.0(160707190000)(00)(60)(1)(0-1:24.2.1)(m3)(00001.001)\r\n!");
+  REQUIRE(summer.records.size() == 1);
+  CHECK(format_time(summer.records[0].time) == "2016-07-07T17:00:00.000000Z");  // no letter says so
+  for (const char* bad : {"(00001.00", "(1.0)(2.0)", "()"}) {
+    CAPTURE(bad);
+    const Decoded out =
+        decode(route_of("obis"),
+               text("/ISk5\r\n\r\n0-1:24.3.0(161107190000)(00)(60)(1)(0-1:24.2.1)(m3)\r\n", bad, "\r\n!"));
+    CHECK(out.readings().empty());
+    CHECK(out.unread.reason().starts_with("meter_1_reading: "));
+  }
+}
+
+TEST_CASE("obis: a telegram's time is of the route's zone, and its letter tells the hour that comes twice") {
+  RouteConfig route = route_of("obis");
+  const auto time_of = [&](const std::string& zone, const std::string& local) {
+    route.time_zone = zone;
+    const Decoded out = decode(route, text("/ISK5\r\n\r\n0-0:1.0.0(", local, ")\r\n1-0:1.7.0(1*kW)\r\n!"));
+    REQUIRE(out.records.size() == 2);
+    return out.records[1].trust == TimeTrust::device ? format_time(out.records[1].time) : "arrival";
+  };
+  CHECK(time_of("+00:00", "200101120000W") == "2020-01-01T12:00:00.000000Z");
+  CHECK(time_of("+05:30", "200101120000") == "2020-01-01T06:30:00.000000Z");
+  if (!TimeZone::find("Europe/Amsterdam").ok()) {
+    MESSAGE("no time zones are installed (tzdata): not compared");
+    return;
+  }
+  CHECK(time_of("Europe/Amsterdam", "200101120000W") == "2020-01-01T11:00:00.000000Z");
+  CHECK(time_of("Europe/Amsterdam", "200701120000S") == "2020-07-01T10:00:00.000000Z");
+  CHECK(time_of("Europe/Amsterdam", "201025023000S") == "2020-10-25T00:30:00.000000Z");
+  CHECK(time_of("Europe/Amsterdam", "201025023000W") == "2020-10-25T01:30:00.000000Z");
+  CHECK(time_of("Europe/Amsterdam", "201025033000W") == "2020-10-25T02:30:00.000000Z");
+}
+
+TEST_CASE("obis: a value whose time stands behind it is a number, of that time where the zone is known") {
+  RouteConfig route = route_of("obis");
+  const std::string telegram =
+      "/EMH4\r\n1.6.0(01.234*kW)(2401011215)\r\n1.6.0*01(01.5*kW)(23-12-31 10:15)\r\n"
+      "2.6.0(0.0*kW)(0000000000)\r\n1.8.0(5*kWh)(6*kWh)\r\n2.8.0(5*kWh)(1234567890)\r\n3.6.0(x*kvar)(2401011215)\r\n!";
+  const All all{"power_import_month_peak=1.234", "1.6.0*01=1.5", "2.6.0=0", "energy_import='(5*kWh)(6*kWh)'",
+                "energy_export='(5*kWh)(1234567890)'"};
+  const Decoded here = decode(route, telegram);
+  CHECK(here.readings() == all);
+  CHECK(here.records[0].unit == "kW");
+  CHECK(here.records[0].time.us == arrived_us);  // nobody knows of which zone its clock is
+  CHECK(here.unread.reason() == "3.6.0: not a number: \"x*kvar\"");
+  route.time_zone = "+01:00";
+  const Decoded there = decode(route, telegram);
+  CHECK(there.readings() == all);
+  CHECK(format_time(there.records[0].time) == "2024-01-01T11:15:00.000000Z");
+  CHECK(format_time(there.records[1].time) == "2023-12-31T09:15:00.000000Z");
+  CHECK(there.records[2].time.us == arrived_us);
 }
 
 TEST_CASE("obis: what was stored is not what is, and no two readings of a telegram have one name") {

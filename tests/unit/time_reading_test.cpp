@@ -199,6 +199,13 @@ TEST_CASE("times: of a zone, where they name none") {
   // comes twice: its first
   CHECK(utc("2024-10-27T02:30:00") == format_time(*parse_time_text("2024-10-27T00:30:00Z")));
   CHECK(utc("2024-03-31T02:30:00") == format_time(*parse_time_text("2024-03-31T01:30:00Z")));  // left out
+  const auto later = [&](const char* local) {
+    return format_time({berlin->utc_of_local(parse_time_text(local)->us / 1'000'000, true) * 1'000'000});
+  };
+  for (const char* once : {"2024-01-01T12:00:00", "2024-07-01T12:00:00", "2024-10-27T01:59:59",
+                           "2024-10-27T03:00:00", "2024-03-31T02:30:00"})
+    CHECK(later(once) == utc(once));
+  CHECK(later("2024-10-27T02:30:00") == format_time(*parse_time_text("2024-10-27T01:30:00Z")));
   const auto sydney = std::move(TimeZone::parse("AEST-10AEDT,M10.1.0,M4.1.0/3")).value();
   CHECK(sydney->offset_at(parse_time_text("2024-01-01T00:00:00Z")->us / 1'000'000) == 11 * 3600);
   CHECK(sydney->offset_at(parse_time_text("2024-07-01T00:00:00Z")->us / 1'000'000) == 10 * 3600);

@@ -66,13 +66,6 @@ std::optional<double> bcd_of(std::uint64_t bits, std::size_t size) {
 
 std::uint64_t lowest_first(BytesView bytes) { return number_in(bytes, true, false, false); }
 
-// A meter's number: eight digits in four bytes.
-std::string meter_number(BytesView head) {
-  std::string out;
-  for (std::size_t i = 4; i-- > 0;) out += to_hex(head.subspan(i, 1));
-  return out;
-}
-
 class MbusWalk {
  public:
   MbusWalk(NamedValues::Walk& values, BytesView bytes) : values_(values), records_(bytes) {}
@@ -193,7 +186,7 @@ class FixedData {
  public:
   static constexpr std::size_t size = 16;
 
-  explicit FixedData(BytesView data) : data_(data) {}
+  explicit FixedData(BytesView frame) : number_(mbus_number(frame)), data_(frame.subspan(3)) {}
 
   Status read(NamedValues::Walk& values) const {
     const unsigned status = at(5), first = at(6) & 63, second = at(7) & 63;
@@ -201,7 +194,7 @@ class FixedData {
     if ((status & 0xc3) != 0)
       return {Code::invalid, text("M-Bus: fixed data with status ", status,
                                   ": counters that are binary, or of a date gone by, are not read")};
-    values.text_value("meter_id", meter_number(data_));
+    values.text_value("meter_id", number_);
     values.set_quality(status == 0 ? Quality::good : Quality::uncertain);  // it says that something is wrong
     const Counted what = counted(first);
     counter(values, std::string(what.name), what, 8);
@@ -242,6 +235,7 @@ class FixedData {
   }
   unsigned at(std::size_t i) const { return static_cast<unsigned>(data_[i]); }
 
+  const std::string number_;
   const BytesView data_;
 };
 
@@ -258,7 +252,7 @@ class MbusFormat final : public PayloadFormat {
     }
     if (bytes.size() == 3 + FixedData::size && at(2) == 0x73) {
       NamedValues::Walk values(plan_, payload, out, unread);
-      return FixedData(bytes.subspan(3)).read(values);
+      return FixedData(bytes).read(values);
     }
     const std::size_t begin = mbus_records_at(bytes);
     if (begin == SIZE_MAX)
@@ -267,7 +261,7 @@ class MbusFormat final : public PayloadFormat {
     if (const unsigned mode = encrypted_by(bytes.first(begin), bytes.subspan(begin)); mode != 0)
       return {Code::invalid, text("M-Bus: encrypted (mode ", mode, "), which is not read")};
     NamedValues::Walk values(plan_, payload, out, unread);
-    if (at(2) == 0x72) values.text_value("meter_id", identity(bytes.subspan(3)));
+    if (at(2) == 0x72) values.text_value("meter_id", identity(bytes));
     MbusWalk(values, bytes.subspan(begin)).records();
     return {};
   }
@@ -289,9 +283,10 @@ class MbusFormat final : public PayloadFormat {
   }
 
   // Number (BCD), maker (three letters of five bits), version and medium: "12345678.PAD.1.7".
-  static std::string identity(BytesView head) {
+  static std::string identity(BytesView frame) {
+    const BytesView head = frame.subspan(3);
     const unsigned maker = static_cast<unsigned>(head[4]) | static_cast<unsigned>(head[5]) << 8;
-    std::string out = text(meter_number(head), ".");
+    std::string out = text(mbus_number(frame), ".");
     for (const int shift : {10, 5, 0}) out += static_cast<char>('@' + (maker >> shift & 31));
     return text(out, ".", static_cast<unsigned>(head[6]), ".", static_cast<unsigned>(head[7]));
   }

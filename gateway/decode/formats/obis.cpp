@@ -2,6 +2,7 @@
 // common OBIS codes (IEC 62056-61) with the meter's own units, all others by their code.
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "base/ascii.h"
 #include "base/text.h"
@@ -117,14 +118,33 @@ std::optional<WallTime> local_time_of(std::string_view value) {
   return utc_of(2000 + part(0), part(2), part(4), part(6), part(8), part(10), 0);
 }
 
+// When a maximum was, or when a value was stored: YYMMDDhhmm, with seconds or without, in one or as
+// "YY-MM-DD hh:mm"; zeros: never. As is_time() has it; "": it is none.
+std::string stamp_of(std::string_view group) {
+  std::string digits;
+  for (const char c : group) {
+    if (is_digit(c)) digits += c;
+    else if (std::string_view("-:., ").find(c) == std::string_view::npos) return {};
+  }
+  if (digits.size() == 10) digits += "00";
+  const bool never = digits == "000000000000";
+  return never || local_time_of(digits) ? digits : std::string();
+}
+
 // In winter that is an hour, in summer two hours ahead of UTC, where P1 ports are at home; a route's
-// time_zone says otherwise.
+// time_zone says otherwise, and the letter, which of the two hours it is in autumn.
 std::optional<WallTime> time_of(std::string_view value, const TimeZone* zone) {
   const auto local = local_time_of(value);
   if (!local) return std::nullopt;
-  if (zone) return WallTime{zone->utc_of_local(local->us)};
+  if (zone) return WallTime{zone->utc_of_local(local->us / 1'000'000, value.back() == 'W') * 1'000'000};
   if (value.size() != 13) return std::nullopt;  // nobody knows which
   return WallTime{local->us - (value.back() == 'S' ? 2 : 1) * 3'600'000'000LL};
+}
+
+// Of times without a letter.
+const TimeZone& home() {
+  static const auto zone = std::move(TimeZone::parse("CET-1CEST,M3.5.0,M10.5.0/3")).value();
+  return *zone;
 }
 
 std::optional<double> number_of(std::string_view value) {
@@ -170,11 +190,11 @@ class ObisWalk {
     const std::size_t open = line.find('(');
     if (open == std::string_view::npos)
       return values_.refuse("", text("no value in brackets: \"", shown(line, 40), "\""));
-    if (open == 0 && !unit_.empty()) return old_gas(line);
-    unit_ = {};
+    const std::string_view unit = std::exchange(unit_, {});
+    const bool of_line_before = open == 0 && !unit.empty();
     if (open > 0) address_ = address_of(line.substr(0, open));
     else if (address_.whole.empty()) return values_.refuse("", "a value without a code");
-    name_ = only_once(name_of(address_));
+    if (!of_line_before) name_ = only_once(name_of(address_));
     std::vector<std::string_view> groups;
     for (std::string_view rest = line.substr(open); rest.starts_with('(');) {
       const std::size_t close = rest.find(')');
@@ -185,7 +205,8 @@ class ObisWalk {
       if (!rest.empty() && rest.front() != '(')
         return values_.refuse(name_, text("something behind the value: \"", shown(line, 40), "\""));
     }
-    take(groups);
+    if (of_line_before) old_gas_value(groups.size() == 1 ? groups[0] : line, unit);
+    else take(groups);
   }
 
   // A telegram has no two readings of one name: the second is called by its code.
@@ -203,7 +224,7 @@ class ObisWalk {
     return !now || (local->us <= now->us + day_us + zone_us && local->us >= now->us - 20 * 365 * day_us);
   }
 
-  // (value*unit), (time)(value*unit), or lists that we leave alone as a text.
+  // (value*unit), (time)(value*unit), (value*unit)(time), or lists that we leave alone as a text.
   void take(const std::vector<std::string_view>& groups) {
     values_.set_time(telegram_time_);
     if (address_.code == "1.0.0" && is_time(groups[0]))
@@ -217,27 +238,36 @@ class ObisWalk {
       values_.set_time(time_of(groups[0], plan_.times().zone.get()));
       return value(groups[1]);
     }
-    // DSMR 2 and 3: the value stands alone in the next line
-    if (address_.code == "24.3.0" && groups.size() == 7) {
-      read_ = was_read(groups[0]);
-      time_ = time_of(text(groups[0], "W"), plan_.times().zone.get());
-      unit_ = groups[6];
-      return;
+    if (groups.size() == 2 && groups[0].find('*') != std::string_view::npos && !stamp_of(groups[1]).empty()) {
+      const auto time = time_of(stamp_of(groups[1]), plan_.times().zone.get());
+      values_.set_time(time ? time : telegram_time_);
+      return value(groups[0]);
     }
+    if (address_.code == "24.3.0" && old_gas(groups)) return;
     std::string all;
     for (const std::string_view group : groups) all += text("(", group, ")");
     values_.text_value(name_, all);
   }
 
-  void old_gas(std::string_view line) {
-    const std::string_view unit = unit_;
-    unit_ = {};
+  // DSMR 2 and 3: (time)(status)(interval)(1)(code)(unit), and the value behind them or alone in the next
+  // line. False: it is no such list.
+  bool old_gas(const std::vector<std::string_view>& groups) {
+    const auto code = std::ranges::find_if(groups, [](auto group) { return group.find(':') != group.npos; });
+    const std::ptrdiff_t behind = groups.end() - code;
+    if (behind < 2 || behind > 3) return false;
+    read_ = was_read(groups[0]);
+    const TimeZone* zone = plan_.times().zone.get();
+    time_ = time_of(groups[0], zone ? zone : &home());
+    if (behind == 3) old_gas_value(code[2], code[1]);
+    else unit_ = code[1];
+    return true;
+  }
+
+  void old_gas_value(std::string_view group, std::string_view unit) {
     if (!read_) return values_.nothing();
     values_.set_time(time_ ? time_ : telegram_time_);
-    const auto number =
-        line.size() > 2 && line.back() == ')' ? number_of(line.substr(1, line.size() - 2)) : std::nullopt;
-    if (number) values_.number(name_, *number, unit);
-    else values_.refuse(name_, text("not a number: \"", shown(line, 40), "\""));
+    if (const auto number = number_of(group)) values_.number(name_, *number, unit);
+    else values_.refuse(name_, text("not a number: \"", shown(group, 40), "\""));
   }
 
   void value(std::string_view group) {

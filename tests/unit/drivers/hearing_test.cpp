@@ -77,6 +77,12 @@ TEST_CASE("hearing: an echo is taken off however it is cut, and what is none of 
   CHECK(echo == "S\r\n");
 }
 
+TEST_CASE("hearing: a frame that is the request is known, whatever ends it") {
+  for (const char* frame : {"S", "S\r", "S\r\n"}) CHECK(came_back(bytes_of(frame), "S\r\n"));
+  for (const char* frame : {"", "S 12.5", "s", "\r\n"}) CHECK_FALSE(came_back(bytes_of(frame), "S\r\n"));
+  CHECK_FALSE(came_back(bytes_of(""), "\r"));
+}
+
 TEST_CASE("hearing: a request is called by what of it can be read") {
   CHECK(request_name("S\r\n") == "S");
   CHECK(request_name("\r") == "\\x0d");

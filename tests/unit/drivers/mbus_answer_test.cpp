@@ -61,6 +61,20 @@ TEST_CASE("mbus answer: telegrams are asked for one after the other, and read as
   CHECK_FALSE(meter.says(telegram(volume)));
 }
 
+TEST_CASE(
+    "mbus answer: meters that were selected by their numbers are told apart, whatever their addresses") {
+  Meter meter;
+  for (const auto& [head, number] :
+       {std::pair{"0800721122334424400107", "44332211"}, std::pair{"0800727856341224400107", "12345678"}}) {
+    meter.answer.begin("\x10\x7b\xfd\x78\x16", 16);
+    CHECK(meter.says(from_hex(text(head, "00000000", volume)), "0"));
+    CHECK(meter.answer.done()->channel == number);
+  }
+  meter.answer.begin("\x10\x7b\xfd\x78\x16", 16);
+  CHECK(meter.says(from_hex("08007a00000000" + volume), "0"));  // a short header has no number
+  CHECK(meter.answer.done()->channel == "0");
+}
+
 TEST_CASE("mbus answer: a request with a wrong sum is seen before it is sent, and whom it asks") {
   using namespace std::string_view_literals;
   CHECK_FALSE(mbus_sum_missed("\x10\x7b\x01\x7c\x16"sv));
@@ -140,6 +154,9 @@ TEST_CASE(
   meter.answer.begin("\x10\x7b\xfd\x78\x16", 16);
   CHECK(meter.says(telegram(volume + "1f")));
   CHECK(meter.answer.next_request() == "\x10\x5b\xfd\x58\x16");
+  CHECK_FALSE(meter.says(telegram(power), "6"));
+  CHECK(meter.says(telegram(power)));
+  CHECK(meter.answer.done()->channel == "12345678");
 }
 
 }  // namespace mbus_answer_test

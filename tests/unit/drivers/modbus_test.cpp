@@ -346,13 +346,28 @@ TEST_CASE("sunspec: what has a power of ten has a row, asleep or not, and names 
   put(40297, {160, 48, 0, 0, 0, 0, 0, 0, 2, 0});
   put(40347, {112, 60});
   put(40409, {0xFFFF, 0});
-  const auto device = find_sunspec([&](const Span& span) {
-    std::vector<std::uint16_t> out;
-    for (std::uint32_t a = span.first; a < span.end(); ++a) out.push_back(holds[static_cast<int>(a)]);
-    return std::optional(out);
-  });
+  const auto find = [&](int most) {  // the device gives no more registers at a time
+    return find_sunspec([&, most](const Span& span) -> std::optional<std::vector<std::uint16_t>> {
+      if (span.count > most) return std::nullopt;
+      std::vector<std::uint16_t> out;
+      for (std::uint32_t a = span.first; a < span.end(); ++a) out.push_back(holds[static_cast<int>(a)]);
+      return out;
+    });
+  };
+  const auto device = find(125);
   REQUIRE(device);
   CHECK(device->manufacturer == "AB");
+  for (const int most : {100, 32, 16}) {
+    const auto narrow = find(most);
+    REQUIRE(narrow);
+    REQUIRE(narrow->rows.size() == device->rows.size());
+    for (std::size_t i = 0; i < device->rows.size(); ++i) {
+      CHECK(narrow->rows[i].name == device->rows[i].name);
+      CHECK(narrow->rows[i].address == device->rows[i].address);
+    }
+  }
+  CHECK(find(2)->models.size() == device->models.size());
+  CHECK(find(2)->rows.empty());
   const auto row_of = [&](std::string_view name) -> const RegisterConfig* {
     const auto at = std::ranges::find(device->rows, name, &RegisterConfig::name);
     return at == device->rows.end() ? nullptr : &*at;
@@ -364,6 +379,9 @@ TEST_CASE("sunspec: what has a power of ten has a row, asleep or not, and names 
   REQUIRE(row_of("manufacturer_2"));
   REQUIRE(row_of("meter_imported"));
   CHECK(row_of("meter_imported")->address == 40192 + 44);
+  CHECK(row_of("meter_imported")->no_value ==
+        4294967295.0);  // what the standard has there for "not implemented"
+  CHECK(row_of("current")->no_value == 65535);
   REQUIRE(row_of("module_2_dc_power"));
   CHECK(row_of("module_2_dc_power")->address == 40299 + 8 + 20 + 11);
   CHECK(row_of("module_2_dc_power")->scale_register == 40301);
@@ -635,6 +653,31 @@ TEST_CASE("modbus bus: of 32 slaves one dead and one slow cost the others next t
   }
 }
 
+TEST_CASE("modbus bus: a slow device has its share of a bus that carries less than is due") {
+  Bus bus(32);
+  bus.start();
+  for (auto& [unit, slave] : bus.line->slaves) slave.takes = 60ms;
+  bus.line->slaves[9].takes = 900ms;
+  bus.run(10s);
+  bus.inbox.entries.clear();
+  bus.run(10min);
+  CHECK(bus.answers(9) >= 18);  // a 32nd of ten minutes
+}
+
+TEST_CASE("modbus bus: while 244 that are not there are found out, three that are keep their rate") {
+  std::vector<RegisterConfig> rows{row("a", 0)};
+  rows[0].interval = 10s;
+  Bus bus(247, rows);
+  bus.start();
+  for (int unit = 4; unit <= 247; ++unit) bus.line->slaves[unit].dead = true;
+  bus.run(20s);
+  bus.inbox.entries.clear();
+  bus.run(10min);
+  for (int unit = 1; unit <= 3; ++unit) CHECK(bus.answers(unit) >= 57);
+  bus.run(10min);
+  CHECK(std::ranges::count(bus.changes, false, &Poller::Round::Change::up) == 244);
+}
+
 TEST_CASE("modbus bus: a round is over soon after something happened, and goes on where nothing does") {
   std::vector<RegisterConfig> rows{row("a", 0), row("b", 500)};
   for (RegisterConfig& often : rows) often.interval = 10ms;
@@ -651,6 +694,23 @@ TEST_CASE("modbus bus: a round is over soon after something happened, and goes o
   bus.line->slaves[1].refuses = {500};
   CHECK(round_takes() < 300ms);  // a row is refused
   CHECK(round_takes() >= 980ms);
+}
+
+TEST_CASE("modbus bus: nobody waits for a poll, but for one that comes more than ten times a second") {
+  std::vector<RegisterConfig> rows{row("watched", 0), row("often", 500), row("seldom", 1000)};
+  rows[0].interval = 10ms;
+  rows[1].interval = 100ms;
+  Bus bus(2, rows);
+  bus.start();
+  bus.run(10s);
+  std::map<std::int64_t, int> came;
+  for (const auto& entry : bus.inbox.entries) {
+    const auto asked = parse_channel(entry.channel);
+    REQUIRE(asked);
+    CHECK(entry.patient == (asked->interval >= 100ms));
+    ++came[to_ms(asked->interval)];
+  }
+  for (const int ms : {10, 100, 1000}) CHECK(came[ms] > 10);
 }
 
 TEST_CASE("modbus bus: a dead device is told, costs a hundredth, and is back soon after it is") {
@@ -744,6 +804,34 @@ TEST_CASE("modbus bus: what a device refuses is found by cutting, told once, and
   CHECK(exceptions == 0);
   for (const int a : {0, 1, 2, 4}) CHECK(read[a] >= 59);
   CHECK(read[3] == 0);
+}
+
+TEST_CASE(
+    "modbus bus: registers that a device is mute to are found by cutting, told, and cost a question a minute") {
+  for (const Duration other : {Duration(1s), Duration(20s)}) {  // 20 s: it looks dead now and then, at first
+    CAPTURE(to_ms(other));
+    std::vector<RegisterConfig> rows{row("a", 0), row("mute", 500), row("c", 501)};
+    rows[0].interval = other;
+    Bus bus(1, rows);
+    bus.start();
+    bus.line->slaves[1].mute = {500};
+    bus.run(15min);
+    REQUIRE(bus.refusals.size() == 1);
+    CHECK(bus.refusals[0].span == Span{Table::holding, 500, 1});
+    CHECK(bus.refusals[0].exception == Exception::no_response);
+    bus.line->spans.clear();
+    bus.inbox.entries.clear();
+    bus.changes.clear();
+    bus.run(10min);
+    CHECK(std::ranges::count_if(bus.line->spans,
+                                [](const Span& s) { return s.first <= 500 && s.end() > 500; }) <= 25);
+    CHECK(bus.answers(1) >= 560 + 10min / other);
+    CHECK(bus.changes.empty());
+    bus.line->slaves[1].mute.clear();
+    bus.run(3min);
+    REQUIRE(bus.refusals.size() == 2);
+    CHECK(bus.refusals[1].exception == Exception::none);
+  }
 }
 
 TEST_CASE("modbus bus: with the port all devices go, told once, and come back; a full inbox asks nothing") {
