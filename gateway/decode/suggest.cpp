@@ -15,91 +15,19 @@
 #include "config/routes.h"
 #include "config/toml.h"
 #include "decode/condition.h"
+#include "decode/influx_line.h"
 #include "decode/json_path.h"
 #include "decode/quality_words.h"
 #include "decode/router.h"
+#include "decode/suggest_maps.h"
+#include "decode/suggest_tree.h"
 #include "decode/time_rule.h"
 
 namespace millrace {
 namespace {
 
-// A payload as a tree, as much of it as it takes to see its shape.
-struct Tree {
-  enum Kind { object, list, number, string, truth, nothing } kind = nothing;
-  std::string text;
-  std::vector<std::pair<std::string, std::unique_ptr<Tree>>> parts;  // of lists without names
+using namespace suggested;
 
-  const Tree* member(std::string_view name) const {
-    for (const auto& [key, part] : parts) {
-      if (key == name) return part.get();
-    }
-    return nullptr;
-  }
-  bool scalar() const { return kind >= number; }
-};
-
-class TreeBuilder final : public LenientHandler {
- public:
-  static constexpr std::size_t nodes_max = 20'000;
-
-  bool null() override { return put(Tree::nothing, {}); }
-  bool boolean(bool value) override { return put(Tree::truth, value ? "true" : "false"); }
-  bool number(std::string_view spelling) override { return put(Tree::number, spelling); }
-  bool string(std::string_view value) override { return put(Tree::string, value.substr(0, 200)); }
-  bool unreadable(std::string_view) override { return broken_ = true; }
-  bool key(std::string_view name) override { return key_ = name, true; }
-  bool begin_object() override { return open(Tree::object); }
-  bool begin_array() override { return open(Tree::list); }
-  bool end_object() override { return close(); }
-  bool end_array() override { return close(); }
-  void skipped(std::string_view, std::size_t, std::string_view) override { broken_ = true; }
-  void broken(const std::string&) override { broken_ = true; }
-
-  bool whole() const { return !broken_ && open_.empty() && !roots.empty(); }
-  std::vector<std::unique_ptr<Tree>> roots;
-
- private:
-  Tree* add(Tree::Kind kind, std::string_view text) {
-    if (++nodes_ > nodes_max) return nullptr;
-    auto made = std::make_unique<Tree>();
-    made->kind = kind;
-    made->text = text;
-    Tree* at = made.get();
-    if (open_.empty()) roots.push_back(std::move(made));
-    else
-      open_.back()->parts.emplace_back(open_.back()->kind == Tree::object ? key_ : std::string(),
-                                       std::move(made));
-    return at;
-  }
-  bool put(Tree::Kind kind, std::string_view text) { return add(kind, text) != nullptr; }
-  bool open(Tree::Kind kind) {
-    Tree* at = open_.size() < 32 ? add(kind, {}) : nullptr;
-    if (at) open_.push_back(at);
-    return at != nullptr;
-  }
-  bool close() { return open_.pop_back(), true; }
-
-  std::vector<Tree*> open_;
-  std::string key_;
-  std::size_t nodes_ = 0;
-  bool broken_ = false;
-};
-
-constexpr std::string_view time_names[] = {
-    "timestamp",       "ts",          "time",      "datetime",    "date_time", "date", "at", "t",
-    "sourcetimestamp", "received_at", "last_seen", "measured_at", "utc",       "epoch"};
-constexpr std::string_view inner_time_names[] = {"timestamp", "ts", "time", "datetime", "sourcetimestamp"};
-constexpr std::string_view quality_names[] = {"quality", "q", "statuscode", "status_code"};
-constexpr std::string_view device_names[] = {
-    "device", "device_id",     "deviceid", "devicename", "device_name", "dev_eui",  "deveui", "dev",
-    "serial", "serial_number", "sn",       "mac",        "sensor_id",   "sensorid", "sensor", "node",
-    "id",     "name",          "src"};
-// Of the elements of a list that are values by their names.
-constexpr std::string_view value_names[] = {"v", "value", "val", "reading"};
-constexpr std::string_view tag_names[] = {"id",       "n",       "name",       "tag",    "tagname",
-                                          "tag_name", "metric",  "nodeid",     "itemid", "key",
-                                          "point",    "channel", "displayname"};
-constexpr std::string_view unit_names[] = {"unit", "units", "u", "uom"};
 constexpr std::string_view plain_levels[] = {
     "telemetry", "state",   "up",          "data", "sensor", "sensors",  "event",    "events",
     "status",    "json",    "value",       "tele", "stat",   "messages", "readings", "measurements",
@@ -107,20 +35,6 @@ constexpr std::string_view plain_levels[] = {
 
 constexpr const char* every_value = "# Without metrics every value becomes one, named by its path.\n";
 
-template <std::size_t N>
-std::size_t rank_in(const std::string_view (&names)[N], std::string_view name) {
-  const std::string small = lower(name);
-  return static_cast<std::size_t>(std::find(std::begin(names), std::end(names), small) - std::begin(names));
-}
-
-bool reads_as_time(std::string_view spelling, bool number) {
-  const auto rule = time_rule_of(RouteConfig());
-  return rule.ok() && read_time(spelling, number, rule.value(), std::nullopt).kind == TimeFound::time;
-}
-bool believable_time(const Tree& value) {
-  if (value.kind != Tree::number && value.kind != Tree::string) return false;
-  return reads_as_time(value.text, value.kind == Tree::number);
-}
 bool believable_cell(std::string_view cell) {
   const auto number = number_in_text(cell, '.');
   return reads_as_time(cell, number && number->unit.empty());
@@ -144,27 +58,6 @@ bool is_identifier(std::string_view path, std::string_view given) {
   const bool hex = word.find_first_not_of("0123456789abcdefABCDEFxX") == std::string_view::npos &&
                    std::ranges::any_of(word, is_letter) && word.size() > 5;
   return digits.empty() || padded || long_one || hex;
-}
-
-// As a route has it, whose paths have a sign for the name that is empty.
-std::string stepped(std::string path, std::string_view name) {
-  if (path.empty() && name.empty()) return "''";
-  append_step(path, name);
-  return path;
-}
-
-// The member that is called most like one of `names`, and passes.
-template <std::size_t N, typename Passes>
-const std::string* best_member(const Tree& object, const std::string_view (&names)[N], Passes passes) {
-  const std::string* best = nullptr;
-  std::size_t rank = N;
-  for (const auto& [name, part] : object.parts) {
-    if (const std::size_t here = rank_in(names, name); here < rank && passes(*part)) {
-      rank = here;
-      best = &name;
-    }
-  }
-  return best;
 }
 
 // What varies of the topics becomes a name. `guessed`: none does, and one that could is taken for it.
@@ -569,8 +462,54 @@ std::string csv_keys(std::string_view value, char separator, std::string_view he
   return out + "] # give them better names\n" + (timed ? "time = \"ts\"\n" : "");
 }
 
+// Whether a payload is nothing but lines of InfluxDB's protocol; `tags`: in how many of `count` each is.
+bool tell_influx(std::string_view given, std::map<std::string, std::size_t>& tags, std::size_t& count) {
+  InfluxLine line;
+  bool any = false;
+  for (std::size_t at = 0; at < given.size();) {
+    const std::size_t end = std::min(given.find('\n', at), given.size());
+    const std::string_view ahead = trim(given.substr(at, end - at));
+    if (ahead.empty() || ahead.starts_with('#')) {
+      at = end + 1;
+      continue;
+    }
+    if (line.take(given, at) || line.measurement().find('=') != std::string_view::npos) return false;
+    for (const InfluxLine::Pair& field : line.fields()) {
+      const std::string_view value = field.value.text();
+      const bool bare = value.find_first_not_of("0123456789+-.eEiu") == std::string_view::npos;
+      if (!field.quoted && (value.empty() || (!bare && !truth_in_words(value) && value.size() > 1)))
+        return false;
+    }
+    any = true;
+    ++count;
+    for (const InfluxLine::Pair& tag : line.tags()) ++tags[std::string(tag.name.text())];
+  }
+  return any;
+}
+
+// What all lines have says which device it was.
+std::string influx_keys(std::string_view value, const std::vector<const RouteSample*>& all,
+                        bool needs_device) {
+  std::map<std::string, std::size_t> tags, of_value;
+  std::size_t count = 0, unused = 0;
+  if (!tell_influx(value, of_value, unused)) return {};
+  for (const RouteSample* sample : all) (void)tell_influx(unframed(text_of(sample->payload)), tags, count);
+  std::string device, out = "format = \"influx\"\n";
+  std::size_t best = SIZE_MAX;
+  for (const auto& [name, times] : tags) {
+    const bool host = rank_in(host_names, name) < std::size(host_names);
+    const std::size_t rank = host ? 0 : 1 + rank_in(device_names, name);
+    if (times < count || rank >= best || (!host && (!needs_device || rank > std::size(device_names))))
+      continue;
+    best = rank;
+    device = text("device = ", quoted("{" + stepped(".tags", name) + "}"), "\n");
+  }
+  return out + device;
+}
+
 // A payload that is a bare value or lines, the likeliest first; nothing: neither.
-std::vector<std::string> keys_of_text(std::string_view given, std::string_view heading) {
+std::vector<std::string> keys_of_text(std::string_view given, std::string_view heading,
+                                      const std::vector<const RouteSample*>& all, bool needs_device) {
   const std::string_view value = unframed(given);
   if (find_fault(value, Controls::line_breaks).kind != TextFault::ok) return {};
   std::vector<std::string> out;
@@ -588,6 +527,8 @@ std::vector<std::string> keys_of_text(std::string_view given, std::string_view h
   if (bare) {
     plain("", "");
   } else {
+    if (std::string keys = influx_keys(value, all, needs_device); !keys.empty())
+      out.push_back(std::move(keys));
     for (const char separator : separators) {
       if (std::string keys = csv_keys(value, separator, heading); !keys.empty())
         out.push_back(std::move(keys));
@@ -626,13 +567,19 @@ std::vector<std::string> keys_for(const RouteSample& sample, const std::vector<c
       auto other = std::make_unique<TreeBuilder>();
       if (one != &sample && read_tree(one->payload, cbor, *other)) others.push_back(std::move(other));
     }
-    const std::string keys =
-        text(cbor ? "format = \"cbor\"\n" : "", Shaper(tree.roots).keys(needs_device, others));
-    const std::size_t metrics = keys.find("[@table@");
-    if (metrics == std::string::npos) return {keys};
-    return {keys, keys.substr(0, metrics) + every_value};
+    std::vector<const Tree*> roots;
+    for (const auto& other : others) roots.push_back(other->roots[0].get());
+    const std::string format = cbor ? "format = \"cbor\"\n" : "";
+    const std::string keys = format + Shaper(tree.roots).keys(needs_device, others);
+    std::vector<std::string> out;
+    if (const std::string map = keys_of_map(*tree.roots[0], roots, needs_device); !map.empty())
+      out.push_back(format + map);
+    out.push_back(keys);
+    if (const std::size_t metrics = keys.find("[@table@"); metrics != std::string::npos)
+      out.push_back(keys.substr(0, metrics) + every_value);
+    return out;
   }
-  return keys_of_text(given, heading);
+  return keys_of_text(given, heading, all, needs_device);
 }
 
 // A proposal as a file would say it, tried on what it was made of.

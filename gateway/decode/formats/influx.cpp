@@ -25,8 +25,9 @@ struct InfluxConfig {
 };
 using C = InfluxConfig;
 constexpr Key keys[] = {
-    KeysOf<C>::key<&C::line_tags>("line_tags", "Tags of a line become tags of its readings, but those that "
-                                               "name the device, say"),
+    KeysOf<C>::key<&C::line_tags>("line_tags",
+                                  "Tags of a line become tags of its readings, but those that "
+                                  "name the device, say"),
 };
 constexpr Shape shape = shape_of<C>(keys);
 
@@ -103,8 +104,9 @@ class InfluxFormat final : public PayloadFormat {
     InfluxLine line;
     bool any = false;
     for (std::size_t at = 0, number = 1, from = 0; at < all.size() && walk.fault().ok();
-         number += static_cast<std::size_t>(std::count(all.begin() + static_cast<std::ptrdiff_t>(from),
-                                                       all.begin() + static_cast<std::ptrdiff_t>(at), '\n'))) {
+         number +=
+         static_cast<std::size_t>(std::count(all.begin() + static_cast<std::ptrdiff_t>(from),
+                                             all.begin() + static_cast<std::ptrdiff_t>(at), '\n'))) {
       from = at;
       if (passes(all, at)) continue;
       any = true;
