@@ -100,6 +100,9 @@ class Compiler {
       note_wanted(*child);
       const bool wanted =
           std::ranges::any_of(child->slots, [this](int slot) { return slot >= plan_->slot_first_metric; });
+      child->only_dates = !child->slots.empty() && std::ranges::all_of(child->slots, [this](int slot) {
+        return slot == JsonPlan::slot_time || slot == plan_->slot_time_of_day;
+      });
       at.holds_values = at.holds_values || wanted;
       at.holds_wanted = at.holds_wanted || wanted || child->holds_wanted;
     }

@@ -26,6 +26,7 @@ struct PlanNode {
   bool element = false;       // each value here is a message
   bool parent = false;        // here lies the list of `each`, and {^.x}
   bool beside = false;        // it is time, quality, a name or a metric's: no reading named by its path
+  bool only_dates = false;    // it is the time, or half of it, and nothing else
   bool asked = false;         // a condition asks for it: that it is an object or a list says that it is there
   bool holds_wanted = false;  // values of metrics lie in it
   bool holds_values = false;  // as its own members or elements

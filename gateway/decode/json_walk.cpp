@@ -145,7 +145,7 @@ void JsonWalk::begin_message() {
   names_seen_ = 0;
   names_.reset();
   in_message_ = true;
-  nothing_there_ = others_there_ = false;
+  nothing_there_ = others_there_ = says_more_ = false;
   ++element_;
   path_.clear();
   if (!plan_.plain_message || !left_.empty()) return begin_odd_message();
@@ -190,8 +190,11 @@ void JsonWalk::put(const PlanNode& node, const Scalar& scalar) {
 
 bool JsonWalk::scalar(Scalar::Kind kind, bool flag, std::string_view value) {
   const Scalar found{kind, flag, place_++, value};
-  if (kind != Scalar::no_value && !(kind == Scalar::string && value.empty())) said_ = place_;
   const PlanNode* node = next_node();
+  if (kind != Scalar::no_value && !(kind == Scalar::string && value.empty())) {
+    said_ = place_;
+    says_more_ = says_more_ || !node || !node->only_dates;
+  }
   if (node) {
     const bool expected = (node->expects & PlanNode::bare) != 0;
     if (node->element && !expected) return bare(node, found);
