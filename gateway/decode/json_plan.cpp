@@ -198,12 +198,17 @@ class Compiler {
     for (const auto& [path, has] :
          {std::pair{&route_.time, &plan_->has_time}, std::pair{&route_.quality, &plan_->has_quality}}) {
       *has = !path->empty();
-      if (!*has) {
-        plan_->scopes.push_back(JsonPlan::Scope::message);  // the slot is there, and stays empty
+      const bool named =
+          std::ranges::any_of(each_, [](const PathStep& step) { return step.kind == PathStep::each_member; });
+      const bool by_key = path == &route_.time && *path == "@key" && named;
+      plan_->time_by_key = plan_->time_by_key || by_key;
+      if (!*has || by_key) {
+        plan_->scopes.push_back(JsonPlan::Scope::message);  // the slot is there, and no member fills it
         continue;
       }
       if (auto slot = add_slot(*path); !slot.ok()) return slot.status();
-      else if (slot.value() < 0) return {Code::invalid, "\"@key\" is neither a time nor a quality"};
+      else if (slot.value() < 0)
+        return {Code::invalid, "\"@key\" is no quality, and a time where `each` leads to members: \"*\""};
     }
     if (!route_.time_of_day.empty()) {
       auto slot = add_slot(route_.time_of_day);

@@ -130,6 +130,7 @@ struct JsonPlan {
   std::vector<PathStep> columns_at;  // where lists beside each other are
   bool deferred = false;             // what a message needs may come after it
   bool root_metrics = false;
+  bool time_by_key = false;  // the name of an element of `each` is its time
   bool has_time = false, has_quality = false, time_needed = false, keep_good = true, strict = false;
   TimeRule time;
   QualityFormat quality_format = QualityFormat::automatic;

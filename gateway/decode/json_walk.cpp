@@ -158,6 +158,10 @@ void JsonWalk::begin_odd_message() {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (plan_.each.empty() || plan_.scopes[i] == JsonPlan::Scope::message) slots_[i].kind = Scalar::none;
   }
+  if (plan_.time_by_key && !element_key_.empty()) {
+    const bool digits = element_key_.find_first_not_of("0123456789.") == std::string_view::npos;
+    slots_[JsonPlan::slot_time] = {digits ? Scalar::number : Scalar::string, false, place_, element_key_};
+  }
 }
 
 void JsonWalk::begin_document() {

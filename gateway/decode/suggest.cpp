@@ -33,11 +33,13 @@ constexpr std::string_view plain_levels[] = {
     "status",    "json",    "value",       "tele", "stat",   "messages", "readings", "measurements",
     "plant",     "devices", "application", "v3",   "home",   "rpc",      "upload"};
 
-constexpr const char* every_value = "# Without metrics every value becomes one, named by its path.\n";
-
 bool believable_cell(std::string_view cell) {
   const auto number = number_in_text(cell, '.');
   return reads_as_time(cell, number && number->unit.empty());
+}
+
+bool is_value(std::string_view cell) {
+  return number_in_text(cell, '.') || number_in_text(cell, ',') || believable_cell(cell);
 }
 
 // Whether digits in a text are nothing to count with: an address, a version, what has zeros in front or is in
@@ -106,7 +108,7 @@ class Shaper {
     } else if (list_) {
       out_ += text("each = ", quoted(list_path_.empty() ? "[]" : list_path_ + "[]"), "\n");
       message = list_->parts[0].second.get();
-      if (message->kind == Tree::list) return out_ += columns_of(*message), out_;
+      if (message->kind == Tree::list) return out_ += columns_of(*list_), out_;
     }
     const Tree& named = columns_ ? *columns_ : *message;
     if (list_ && !needs_device) find_names(*message);
@@ -196,7 +198,9 @@ class Shaper {
     if (list_) columns_ = nullptr;
   }
 
-  static std::string columns_of(const Tree& row) {
+  static std::string columns_of(const Tree& rows) {
+    const Tree& row = *rows.parts[0].second;
+    if (std::string named = named_rows(rows); !named.empty()) return named;
     std::string names;
     for (std::size_t i = 0; i < row.parts.size(); ++i) {
       const bool time = believable_time(*row.parts[i].second);
@@ -205,6 +209,27 @@ class Shaper {
     const bool timed = !row.parts.empty() && believable_time(*row.parts[0].second);
     return text("columns = [", names, "] # what the places of a row are called: give them better names\n",
                 timed ? "time = \"ts\"\n" : "");
+  }
+
+  // Rows that are a value and its name: [["Temperature", "68.9", "F"], ["Humidity", 38, "%"]].
+  static std::string named_rows(const Tree& rows) {
+    std::set<std::string> names;
+    bool units = true, texts = false;
+    for (const auto& part : rows.parts) {
+      const auto& cells = part.second->parts;
+      const auto is_word = [&](std::size_t i) {
+        return cells[i].second->kind == Tree::string && !is_value(cells[i].second->text);
+      };
+      if (cells.size() < 2 || !is_word(0) || !names.insert(cells[0].second->text).second) return {};
+      const Tree& value = *cells[1].second;
+      const bool number = value.kind == Tree::string && number_in_text(value.text, '.');
+      if (value.kind != Tree::number && value.kind != Tree::truth && !number) return {};
+      texts = texts || number;
+      units = units && cells.size() > 2 && is_word(2);
+    }
+    return text("columns = [\"name\", \"value\"", units ? ", \"unit\"" : "",
+                "]\n[@table@.metrics]\n\"{.name}\" = { path = \"value\"", texts ? ", type = \"number\"" : "",
+                units ? ", unit = \"{.unit}\"" : "", " }\n");
   }
 
   static const Tree& cell(const Tree& part) {
@@ -368,10 +393,6 @@ std::vector<std::string_view> cells_of(std::string_view line, char separator) {
   std::vector<std::string_view> cells = split(line, separator);
   for (std::string_view& cell : cells) cell = trim(cell);
   return cells;
-}
-
-bool is_value(std::string_view cell) {
-  return number_in_text(cell, '.') || number_in_text(cell, ',') || believable_cell(cell);
 }
 
 constexpr char separators[] = {';', '\t', ','};  // a comma may be a decimal one

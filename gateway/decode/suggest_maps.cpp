@@ -40,7 +40,7 @@ bool says_nothing(const Tree& object) {
 
 // A map, the object that it is a member of, and how `each` comes there.
 struct Found {
-  enum Kind { none, values, fields, data } kind = none;
+  enum Kind { none, values, fields, data, times } kind = none;
   const Tree *map = nullptr, *around = nullptr;
   std::string each;
 };
@@ -104,6 +104,15 @@ void find_map(const Tree& at, const Tree* around, const std::string& path, Found
   if (is_map_of_values(at, false)) {
     found = {Found::values, &at, around && around->kind == Tree::object ? around : nullptr,
              path.empty() ? "*" : path + ".*"};
+    return;
+  }
+  const bool times = !at.parts.empty() && std::ranges::all_of(at.parts, [](const auto& part) {
+    const std::string& name = part.first;
+    const bool digits = name.find_first_not_of("0123456789.") == std::string::npos;
+    return part.second->kind == Tree::object && reads_as_time(name, digits);
+  });
+  if (times) {
+    found = {Found::times, &at, around, path.empty() ? "*" : path + ".*"};
     return;
   }
   for (const auto& [name, part] : at.parts) find_map(*part, &at, stepped(path, name), found);
@@ -224,8 +233,7 @@ std::string keys_of_values(const Found& found, const Tree& root) {
 std::string keys_of_data(const Found& found, const Tree& root) {
   const std::string time = member_around(found, root, time_names, believable_time);
   return text("each = ", quoted(found.each), "\n",
-              time.empty() ? std::string() : text("time = ", quoted(time), "\n"),
-              "# Without metrics every value becomes one, named by its path.\n");
+              time.empty() ? std::string() : text("time = ", quoted(time), "\n"), every_value);
 }
 
 // A sample of OPC Publisher, which has a name and a value, and a list of them.
@@ -263,6 +271,8 @@ std::string keys_of_map(const Tree& root, std::span<const Tree* const> others, b
   find_map(root, nullptr, {}, found);
   if (found.kind == Found::none) return {};
   if (found.kind == Found::fields) return keys_of_fields(found, root, others, needs_device);
+  if (found.kind == Found::times)
+    return text("each = ", quoted(found.each), "\ntime = \"@key\"\n", every_value);
   const std::string device = needs_device ? device_around(found, root) : std::string();
   return device + (found.kind == Found::values ? keys_of_values(found, root) : keys_of_data(found, root));
 }

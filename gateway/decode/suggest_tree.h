@@ -96,6 +96,7 @@ inline constexpr std::string_view value_names[] = {"v", "value", "val", "reading
 inline constexpr std::string_view tag_names[] = {"id",       "n",       "name",       "tag",    "tagname",
                                                  "tag_name", "metric",  "nodeid",     "itemid", "key",
                                                  "point",    "channel", "displayname"};
+inline constexpr const char* every_value = "# Without metrics every value becomes one, named by its path.\n";
 inline constexpr std::string_view unit_names[] = {"unit", "units", "u", "uom"};
 
 template <std::size_t N>
