@@ -43,6 +43,7 @@ struct Found {
   enum Kind { none, values, fields, data, times } kind = none;
   const Tree *map = nullptr, *around = nullptr;
   std::string each;
+  bool of_message = false;  // that is known: what is around it is said of it
 };
 
 // Telegraf's fields.
@@ -79,6 +80,14 @@ bool is_map_of_values(const Tree& object, bool of_message) {
   return values >= (of_message ? 1u : 2u);
 }
 
+// Of digits those of this decade only: serial numbers have as many.
+bool is_time_of_name(std::string_view name) {
+  const bool digits = name.find_first_not_of("0123456789.") == std::string_view::npos;
+  return digits ? name.starts_with('1') && (name.size() == 10 || name.size() == 13) && name[1] < '9' &&
+                      reads_as_time(name, true)
+                : reads_as_time(name, false);
+}
+
 void find_map(const Tree& at, const Tree* around, const std::string& path, Found& found) {
   if (found.kind != Found::none) return;
   if (at.kind == Tree::list) {
@@ -91,14 +100,14 @@ void find_map(const Tree& at, const Tree* around, const std::string& path, Found
   }
   if (at.kind != Tree::object) return;
   if (has_fields(at)) {
-    found = {Found::fields, at.member("fields"), &at, stepped(path, "fields") + ".*"};
+    found = {Found::fields, at.member("fields"), &at, stepped(path, "fields") + ".*", true};
     return;
   }
   if (has_data(at)) {
     const Tree& data = *at.member("Payload");
     const bool values = is_map_of_values(data, true);
     found = {values ? Found::values : Found::data, &data, &at,
-             stepped(path, "Payload") + (values ? ".*" : "{}")};
+             stepped(path, "Payload") + (values ? ".*" : "{}"), true};
     return;
   }
   if (is_map_of_values(at, false)) {
@@ -106,16 +115,23 @@ void find_map(const Tree& at, const Tree* around, const std::string& path, Found
              path.empty() ? "*" : path + ".*"};
     return;
   }
-  const bool times = !at.parts.empty() && std::ranges::all_of(at.parts, [](const auto& part) {
-    const std::string& name = part.first;
-    const bool digits = name.find_first_not_of("0123456789.") == std::string::npos;
-    return part.second->kind == Tree::object && reads_as_time(name, digits);
-  });
+  const bool times = at.parts.size() > 1 && std::ranges::all_of(at.parts, [](const auto& part) {
+                       return part.second->kind == Tree::object && is_time_of_name(part.first);
+                     });
   if (times) {
     found = {Found::times, &at, around, path.empty() ? "*" : path + ".*"};
     return;
   }
   for (const auto& [name, part] : at.parts) find_map(*part, &at, stepped(path, name), found);
+}
+
+// Whether there is nothing else but what says when, which and what.
+bool is_all(const Tree& map, const Tree& at) {
+  return &at == &map || std::ranges::all_of(at.parts, [&map](const auto& part) {
+    const auto& [name, value] = part;
+    if (value->scalar()) return value->kind == Tree::nothing || is_heading(name);
+    return is_all(map, *value);
+  });
 }
 
 template <std::size_t N, typename Passes>
@@ -270,6 +286,7 @@ std::string keys_of_map(const Tree& root, std::span<const Tree* const> others, b
   Found found;
   find_map(root, nullptr, {}, found);
   if (found.kind == Found::none) return {};
+  if (!found.of_message && !is_all(*found.map, root)) return {};
   if (found.kind == Found::fields) return keys_of_fields(found, root, others, needs_device);
   if (found.kind == Found::times)
     return text("each = ", quoted(found.each), "\ntime = \"@key\"\n", every_value);
