@@ -40,9 +40,9 @@ bool says_nothing(const Tree& object) {
 
 // A map, the object that it is a member of, and how `each` comes there.
 struct Found {
-  enum Kind { none, values, fields, data, times } kind = none;
+  enum Kind { none, values, bare, fields, data, times } kind = none;
   const Tree *map = nullptr, *around = nullptr;
-  std::string each;
+  std::string each, path;   // and to that object
   bool of_message = false;  // that is known: what is around it is said of it
 };
 
@@ -100,26 +100,29 @@ void find_map(const Tree& at, const Tree* around, const std::string& path, Found
   }
   if (at.kind != Tree::object) return;
   if (has_fields(at)) {
-    found = {Found::fields, at.member("fields"), &at, stepped(path, "fields") + ".*", true};
+    found = {Found::fields, at.member("fields"), &at, stepped(path, "fields") + ".*", path, true};
     return;
   }
   if (has_data(at)) {
     const Tree& data = *at.member("Payload");
-    const bool values = is_map_of_values(data, true);
-    found = {values ? Found::values : Found::data, &data, &at,
-             stepped(path, "Payload") + (values ? ".*" : "{}"), true};
+    const bool bare = std::ranges::all_of(data.parts, [](const auto& part) { return part.second->scalar(); });
+    const auto kind = is_map_of_values(data, true) ? Found::values : bare ? Found::bare : Found::data;
+    found = {kind, &data, &at, stepped(path, "Payload") + (kind == Found::data ? "{}" : ".*"), path, true};
     return;
   }
   if (is_map_of_values(at, false)) {
-    found = {Found::values, &at, around && around->kind == Tree::object ? around : nullptr,
-             path.empty() ? "*" : path + ".*"};
+    found = {Found::values,
+             &at,
+             around && around->kind == Tree::object ? around : nullptr,
+             path.empty() ? "*" : path + ".*",
+             {}};
     return;
   }
   const bool times = at.parts.size() > 1 && std::ranges::all_of(at.parts, [](const auto& part) {
                        return part.second->kind == Tree::object && is_time_of_name(part.first);
                      });
   if (times) {
-    found = {Found::times, &at, around, path.empty() ? "*" : path + ".*"};
+    found = {Found::times, &at, around, path.empty() ? "*" : path + ".*", {}};
     return;
   }
   for (const auto& [name, part] : at.parts) find_map(*part, &at, stepped(path, name), found);
@@ -142,17 +145,21 @@ std::string member_of(const Tree* object, std::string_view sign, const std::stri
   return name ? text(sign, stepped({}, *name)) : std::string();
 }
 
-// Around the map, or at the root.
+// Around the map, or at the root. An object that `each` leads to itself has no "^" but what lists it.
 template <std::size_t N, typename Passes>
 std::string member_around(const Found& found, const Tree& root, const std::string_view (&names)[N],
                           Passes passes) {
-  std::string path = member_of(found.around, "^.", names, passes);
+  const bool listed = found.path.find("[]") != std::string::npos;
+  const std::string sign = found.each.ends_with("*") || found.path.ends_with("[]") ? "^."
+                           : listed                                                ? ""
+                                    : "$." + found.path + (found.path.empty() ? "" : ".");
+  std::string path = sign.empty() ? std::string() : member_of(found.around, sign, names, passes);
   return path.empty() ? member_of(&root, "$.", names, passes) : path;
 }
 
 std::string device_around(const Found& found, const Tree& root) {
   std::string path = member_of(&root, "$.", writer_names, is_named);
-  if (path.empty()) path = member_of(found.around, "^.", writer_names, is_named);
+  if (path.empty()) path = member_around(found, root, writer_names, is_named);
   if (path.empty()) path = member_around(found, root, device_names, is_named);
   return path.empty() ? std::string() : text("device = ", quoted("{" + path + "}"), "\n");
 }
