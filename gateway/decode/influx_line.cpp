@@ -13,6 +13,16 @@ const char* InfluxLine::take(std::string_view all, std::size_t& at) {
   return why;
 }
 
+std::optional<bool> InfluxLine::truth_of(std::string_view value) {
+  for (const std::string_view yes : {"t", "T", "true", "True", "TRUE"}) {
+    if (value == yes) return true;
+  }
+  for (const std::string_view no : {"f", "F", "false", "False", "FALSE"}) {
+    if (value == no) return false;
+  }
+  return std::nullopt;
+}
+
 // A fault leaves at_ in front of the line break behind which the next line begins.
 const char* InfluxLine::take_parts() {
   tags_.used = fields_.used = 0;

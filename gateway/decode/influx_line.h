@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,6 +28,8 @@ class InfluxLine {
     bool quoted = false;  // the value is a text
   };
   static constexpr std::size_t pairs_max = 10'000;
+  // Of a value without quotes: t, T, true, True, TRUE, and likewise false.
+  static std::optional<bool> truth_of(std::string_view value);
 
   // Takes the line that begins at `at`, which is then behind its end. Not null: why it is none; `at` is then
   // where the next one can begin. What a quote that nobody closes would swallow are lines of their own.

@@ -497,9 +497,8 @@ bool tell_influx(std::string_view given, std::map<std::string, std::size_t>& tag
     if (line.take(given, at) || line.measurement().find('=') != std::string_view::npos) return false;
     for (const InfluxLine::Pair& field : line.fields()) {
       const std::string_view value = field.value.text();
-      const bool bare = value.find_first_not_of("0123456789+-.eEiu") == std::string_view::npos;
-      if (!field.quoted && (value.empty() || (!bare && !truth_in_words(value) && value.size() > 1)))
-        return false;
+      const bool number = value.find_first_not_of("0123456789+-.eEiu") == std::string_view::npos;
+      if (!field.quoted && (value.empty() || (!number && !InfluxLine::truth_of(value)))) return false;
     }
     any = true;
     ++count;

@@ -256,7 +256,8 @@ std::string keys_of_values(const Found& found, const Tree& root) {
 std::string keys_of_data(const Found& found, const Tree& root) {
   const std::string time = member_around(found, root, time_names, believable_time);
   return text("each = ", quoted(found.each), "\n",
-              time.empty() ? std::string() : text("time = ", quoted(time), "\n"), every_value);
+              time.empty() ? std::string() : text("time = ", quoted(time), "\n"),
+              found.kind == Found::bare ? "metrics = { \"{@key}\" = \"@\" }\n" : every_value);
 }
 
 // A sample of OPC Publisher, which has a name and a value, and a list of them.

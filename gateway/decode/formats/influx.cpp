@@ -193,12 +193,7 @@ class InfluxFormat final : public PayloadFormat {
   void tell_value(JsonWalk& walk, const InfluxLine::Pair& field, std::string& anew) const {
     const std::string_view value = field.value.text();
     if (field.quoted) return void(walk.string(value));
-    for (const std::string_view yes : {"t", "T", "true", "True", "TRUE"}) {
-      if (value == yes) return void(walk.boolean(true));
-    }
-    for (const std::string_view no : {"f", "F", "false", "False", "FALSE"}) {
-      if (value == no) return void(walk.boolean(false));
-    }
+    if (const auto truth = InfluxLine::truth_of(value)) return void(walk.boolean(*truth));
     const bool typed = value.ends_with('i') || value.ends_with('u');
     if (typed && is_whole(value.substr(0, value.size() - 1)))
       return void(walk.number(value.substr(0, value.size() - 1)));
