@@ -8,6 +8,7 @@
 
 #include "base/ascii.h"
 #include "base/cbor.h"
+#include "base/label.h"
 #include "base/lenient_json.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -45,8 +46,8 @@ bool is_value(std::string_view cell) {
 // Whether digits in a text are nothing to count with: an address, a version, what has zeros in front or is in
 // hex.
 bool is_identifier(std::string_view path, std::string_view given) {
-  for (const std::string_view end :
-       {"id", "eui", "mac", "addr", "address", "serial", "version", "imei", "code"}) {
+  for (const std::string_view end : {"id", "eui", "mac", "addr", "address", "serial", "version", "imei",
+                                     "code", "fw", "firmware", "hw", "sw"}) {
     if (path.size() < end.size()) continue;
     const std::string_view before = path.substr(0, path.size() - end.size()),
                            called = path.substr(before.size());
@@ -112,7 +113,12 @@ class Shaper {
     }
     const Tree& named = columns_ ? *columns_ : *message;
     if (list_ && !needs_device) find_names(*message);
+    if (value_ && lacks_value())
+      out_ += text("when = ", quoted(stepped({}, *value_) + " != null"), " # what has none is no reading\n");
     add_beside(named, root, message != &root || (columns_ && columns_ != &root), needs_device);
+    if (list_ && !columns_) tell_outside(root);
+    bare_ = root.kind == Tree::list &&
+            std::ranges::any_of(others, [](const auto& other) { return other->roots[0]->scalar(); });
     add_metrics(std::ranges::all_of(others, [this](const auto& other) { return has_paths_of(*other); }));
     return out_;
   }
@@ -164,6 +170,55 @@ class Shaper {
     unit_ = best_member(message, unit_names, word);
     used_.insert(name_);
     if (unit_) used_.insert(unit_);
+  }
+
+  // What is there and is no element's.
+  void tell_outside(const Tree& root) {
+    std::vector<std::string> names;
+    note_outside(root, {}, names);
+    if (names.empty()) return;
+    std::string said;
+    for (std::size_t i = 0; i < std::min<std::size_t>(names.size(), 5); ++i)
+      said += text(i ? ", " : "", shown(names[i], 40));
+    out_ += text("# outside of the list, and not read: ", said, names.size() > 5 ? ", ..." : "", "\n");
+  }
+  // True: the list is not in it, and something else is.
+  bool note_outside(const Tree& at, const std::string& path, std::vector<std::string>& names) {
+    if (&at == list_) return false;
+    if (at.scalar()) return at.kind != Tree::nothing;
+    const std::size_t before = names.size();
+    bool leads = false, any = false;
+    for (const auto& [name, part] : at.parts) {
+      const std::string inner = at.kind == Tree::object ? stepped(path, name) : path;
+      leads = leads || holds_list(*part);
+      if (used_.contains(&name) || !note_outside(*part, inner, names)) continue;
+      any = true;
+      names.push_back(inner);
+    }
+    if (leads) return false;
+    names.resize(before);
+    return any;
+  }
+  bool holds_list(const Tree& at) const {
+    return &at == list_ ||
+           std::ranges::any_of(at.parts, [this](const auto& part) { return holds_list(*part.second); });
+  }
+
+  bool lacks_value() const {
+    return std::ranges::any_of(list_->parts, [this](const auto& element) {
+      return !element.second->member(*value_);  // null says so itself
+    });
+  }
+  // As texts, all of them numbers.
+  bool counts() const {
+    bool any = false;
+    const bool numbers = std::ranges::all_of(list_->parts, [&](const auto& element) {
+      const Tree* value = element.second->member(*value_);
+      const bool word = value && value->kind == Tree::string;
+      any = any || word;
+      return !word || number_in_text(value->text, '.');
+    });
+    return any && numbers;
   }
 
   // The longest list of objects or of rows; lists of values of one length beside each other, one of which is
@@ -275,7 +330,8 @@ class Shaper {
     collect(message, "");
   }
 
-  // In an object beside the values, or around them: {"params": {"ts": 1767225600.5, ...}}.
+  // In an object beside the values, or around them: {"params": {"ts": 1767225600.5, ...}}; deeper where there
+  // is no other.
   void place_inner_time(const Tree& message, const Tree& root, bool nested) {
     for (const auto& [where, sign] : {std::pair{&message, ""}, std::pair{&root, "$."}}) {
       if (where->kind != Tree::object || (*sign != 0 && !nested)) continue;
@@ -287,18 +343,40 @@ class Shaper {
         return void(out_ += text("time = ", quoted(text(sign, stepped(stepped({}, outer), *name))), "\n"));
       }
     }
+    std::vector<std::pair<const std::string*, std::string>> found;
+    find_inner_times(message, {}, found);
+    if (found.size() != 1) return;
+    used_.insert(found[0].first);
+    out_ += text("time = ", quoted(found[0].second), "\n");
+  }
+  static void find_inner_times(const Tree& at, const std::string& path,
+                               std::vector<std::pair<const std::string*, std::string>>& found) {
+    if (at.kind != Tree::object) return;
+    if (const std::string* name = best_member(at, inner_time_names, believable_time))
+      found.emplace_back(name, stepped(path, *name));
+    for (const auto& [name, part] : at.parts) find_inner_times(*part, stepped(path, name), found);
   }
 
+  // A unit beside a value is its unit, and no reading.
   void collect(const Tree& at, const std::string& path) {
+    const bool object = at.kind == Tree::object && columns_ != &at;
+    const auto scalar = [](const Tree& part) { return part.scalar() && part.kind != Tree::nothing; };
+    const std::string* valued = object ? best_member(at, value_names, scalar) : nullptr;
+    const std::string* unit =
+        valued ? best_member(at, unit_names, [](const Tree& part) { return part.kind == Tree::string; })
+               : nullptr;
     for (std::size_t i = 0; i < at.parts.size(); ++i) {
       const auto& [name, part] = at.parts[i];
-      if (used_.contains(&name)) continue;
+      if (used_.contains(&name) || &name == unit) continue;
       std::string inner = path;
       if (at.kind == Tree::object) inner = stepped(path, name);
       else append_index(inner, static_cast<std::int64_t>(i));
       const Tree& value = columns_ == &at ? cell(*part) : *part;
       if (!value.scalar()) collect(value, inner);
-      else if (value.kind != Tree::nothing) metrics_.emplace_back(inner, &value);
+      else if (value.kind != Tree::nothing) {
+        metrics_.emplace_back(inner, &value);
+        if (unit && &name == valued) units_[inner] = at.member(*unit)->text;
+      }
     }
   }
 
@@ -321,15 +399,21 @@ class Shaper {
         const auto number = number_in_text(value->text, '.');
         const bool counts = number && !is_identifier(path, value->text);
         spec += counts ? ", type = \"number\"" : ", type = \"text\"";
-        if (counts && !number->unit.empty()) spec += text(", unit = ", quoted(number->unit));
+        if (counts && !number->unit.empty() && !units_.contains(path))
+          spec += text(", unit = ", quoted(number->unit));
       }
+      if (const auto unit = units_.find(path);
+          unit != units_.end() && check_label(Label::unit, unit->second).ok())
+        spec += text(", unit = ", quoted(unit->second));
       out_ += text(quoted(name), " = { ", spec, " } # ", shown(value->text, 30), "\n");
     }
+    if (bare_ && !taken.contains("value")) out_ += "\"value\" = { path = \"@\" } # what comes alone\n";
   }
 
   // Each value by the name beside it.
   void add_named() {
     std::string others, spec = text("path = ", quoted(stepped({}, *value_)));
+    if (counts()) spec += ", type = \"number\"";
     if (unit_) spec += text(", unit = ", quoted("{." + stepped({}, *unit_) + "}"));
     for (const auto& [path, value] : metrics_) {
       if (path != stepped({}, *value_)) others += (others.empty() ? "" : ", ") + shown(path, 30);
@@ -342,7 +426,9 @@ class Shaper {
   const Tree *list_ = nullptr, *columns_ = nullptr;
   std::string list_path_, out_;
   std::set<const std::string*> used_;
+  bool bare_ = false;  // other payloads are nothing but a value
   std::vector<std::pair<std::string, const Tree*>> metrics_;
+  std::map<std::string, std::string> units_;                                // of metrics, by their paths
   const std::string *value_ = nullptr, *name_ = nullptr, *unit_ = nullptr;  // members of a list's elements
 };
 

@@ -40,7 +40,7 @@ bool says_nothing(const Tree& object) {
 
 // A map, the object that it is a member of, and how `each` comes there.
 struct Found {
-  enum Kind { none, values, bare, fields, data, times } kind = none;
+  enum Kind { none, values, bare, fields, data, times, lists } kind = none;
   const Tree *map = nullptr, *around = nullptr;
   std::string each, path;   // and to that object
   bool of_message = false;  // that is known: what is around it is said of it
@@ -80,6 +80,28 @@ bool is_map_of_values(const Tree& object, bool of_message) {
   return values >= (of_message ? 1u : 2u);
 }
 
+// {"Pump A": [{"ts": 1767225600, "values": {"t": 21.5}}], "Pump B": [...]}: devices, or readings by their
+// names.
+bool is_map_of_lists(const Tree& object) {
+  return object.parts.size() > 1 && std::ranges::all_of(object.parts, [](const auto& part) {
+           return part.second->kind == Tree::list && !part.second->parts.empty() &&
+                  std::ranges::all_of(part.second->parts, [](const auto& element) {
+                    return element.second->kind == Tree::object;
+                  });
+         });
+}
+
+// What `each` leads to.
+std::vector<const Tree*> elements_of(const Found& found) {
+  std::vector<const Tree*> out;
+  for (const auto& part : found.map->parts) {
+    if (found.kind != Found::lists) out.push_back(part.second.get());
+    else
+      for (const auto& element : part.second->parts) out.push_back(element.second.get());
+  }
+  return out;
+}
+
 // Of digits those of this decade only: serial numbers have as many.
 bool is_time_of_name(std::string_view name) {
   const bool digits = name.find_first_not_of("0123456789.") == std::string_view::npos;
@@ -116,6 +138,10 @@ void find_map(const Tree& at, const Tree* around, const std::string& path, Found
              around && around->kind == Tree::object ? around : nullptr,
              path.empty() ? "*" : path + ".*",
              {}};
+    return;
+  }
+  if (is_map_of_lists(at)) {
+    found = {Found::lists, &at, nullptr, path.empty() ? "*[]" : path + ".*[]", {}};
     return;
   }
   const bool times = at.parts.size() > 1 && std::ranges::all_of(at.parts, [](const auto& part) {
@@ -218,8 +244,8 @@ std::string keys_of_values(const Found& found, const Tree& root) {
   std::string path, quality, time, unit, others;
   bool without = false;
   std::set<std::string> known;
-  for (const auto& entry : found.map->parts) {
-    const Tree& value = *entry.second;
+  for (const Tree* element : elements_of(found)) {
+    const Tree& value = *element;
     const std::string here = value_path(value);
     without = without || here.empty();
     if (here.empty()) continue;
@@ -233,7 +259,7 @@ std::string keys_of_values(const Found& found, const Tree& root) {
     }
   }
   const bool opc = time == "SourceTimestamp" || time == "ServerTimestamp" || quality.ends_with(".Code");
-  const std::string within = found.each.substr(0, found.each.size() - 1);
+  const std::string within = found.each.substr(0, found.each.find_last_of('*'));
   if (time.empty()) time = member_around(found, root, time_names, believable_time);
   if (time.empty() && within.find("[]") == std::string::npos)
     time = member_of(found.map, "$." + within, time_names, believable_time);
@@ -298,6 +324,17 @@ std::string keys_of_map(const Tree& root, std::span<const Tree* const> others, b
   if (found.kind == Found::fields) return keys_of_fields(found, root, others, needs_device);
   if (found.kind == Found::times)
     return text("each = ", quoted(found.each), "\ntime = \"@key\"\n", every_value);
+  if (found.kind == Found::lists) {
+    const std::vector<const Tree*> all = elements_of(found);
+    const bool values =
+        std::ranges::all_of(all, [](const Tree* element) { return !value_path(*element).empty(); });
+    if (!values) {
+      const std::string time = member_of(all[0], "", time_names, believable_time);
+      return text("each = ", quoted(found.each), "\ndevice = \"{@key}\"\n",
+                  time.empty() ? std::string() : text("time = ", quoted(time), "\n"), every_value);
+    }
+    return keys_of_values(found, root);
+  }
   const std::string device = needs_device ? device_around(found, root) : std::string();
   return device + (found.kind == Found::values ? keys_of_values(found, root) : keys_of_data(found, root));
 }

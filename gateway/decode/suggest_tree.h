@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/ascii.h"
+#include "base/json.h"
 #include "base/lenient_json.h"
 #include "base/text.h"
 #include "decode/json_path.h"
@@ -40,7 +41,10 @@ class TreeBuilder final : public LenientHandler {
   bool null() override { return put(Tree::nothing, {}); }
   bool boolean(bool value) override { return put(Tree::truth, value ? "true" : "false"); }
   bool number(std::string_view spelling) override { return put(Tree::number, spelling); }
-  bool string(std::string_view value) override { return put(Tree::string, value.substr(0, 200)); }
+  bool string(std::string_view value) override {
+    if (value.starts_with('{') && take_text(value)) return true;
+    return put(Tree::string, value.substr(0, 200));
+  }
   bool unreadable(std::string_view) override { return broken_ = true; }
   bool key(std::string_view name) override { return key_ = name, true; }
   bool begin_object() override { return open(Tree::object); }
@@ -54,6 +58,18 @@ class TreeBuilder final : public LenientHandler {
   std::vector<std::unique_ptr<Tree>> roots;
 
  private:
+  // JSON in a text is what it says, as it is to a path that leads on into it.
+  bool take_text(std::string_view value) {
+    if (in_text_ || open_.empty()) return false;
+    TreeBuilder inside;
+    inside.in_text_ = true;
+    if (!read_json(bytes_of(value), inside).ok() || !inside.whole() || inside.roots.size() != 1) return false;
+    if (inside.roots[0]->parts.empty() || inside.nodes_ > 1000 || (nodes_ += inside.nodes_) > nodes_max)
+      return false;
+    open_.back()->parts.emplace_back(open_.back()->kind == Tree::object ? key_ : std::string(),
+                                     std::move(inside.roots[0]));
+    return true;
+  }
   Tree* add(Tree::Kind kind, std::string_view text) {
     if (++nodes_ > nodes_max) return nullptr;
     auto made = std::make_unique<Tree>();
@@ -77,19 +93,21 @@ class TreeBuilder final : public LenientHandler {
   std::vector<Tree*> open_;
   std::string key_;
   std::size_t nodes_ = 0;
-  bool broken_ = false;
+  bool broken_ = false, in_text_ = false;
 };
 
 inline constexpr std::string_view time_names[] = {
-    "timestamp",       "ts",          "time",      "datetime",    "date_time", "date", "at", "t",
-    "sourcetimestamp", "received_at", "last_seen", "measured_at", "utc",       "epoch"};
-inline constexpr std::string_view inner_time_names[] = {"timestamp", "ts", "time", "datetime",
-                                                        "sourcetimestamp"};
+    "timestamp",  "ts",          "time",    "datetime",        "date_time",
+    "date",       "at",          "t",       "sourcetimestamp", "received_at",
+    "last_seen",  "measured_at", "utc",     "epoch",           "published_at",
+    "created_at", "recorded_at", "dateutc", "senton",          "tst"};
+inline constexpr std::string_view inner_time_names[] = {"timestamp",       "ts",   "time", "datetime",
+                                                        "sourcetimestamp", "$date"};
 inline constexpr std::string_view quality_names[] = {"quality", "q", "statuscode", "status_code"};
 inline constexpr std::string_view device_names[] = {
     "device", "device_id",     "deviceid", "devicename", "device_name", "dev_eui",  "deveui", "dev",
     "serial", "serial_number", "sn",       "mac",        "sensor_id",   "sensorid", "sensor", "node",
-    "id",     "name",          "src"};
+    "id",     "name",          "src",      "coreid"};
 inline constexpr std::string_view host_names[] = {"host", "hostname", "host_name"};
 // Of the elements of a list that are values by their names.
 inline constexpr std::string_view value_names[] = {"v", "value", "val", "reading"};
