@@ -204,7 +204,8 @@ void check_format(Section& section, const RouteConfig& route) {
     if (route.schema != "off")
       section.error("schema", text("\"schema\" is not for format = \"", kind->name, "\""));
   }
-  if (route.report.deduplicate && !route.ignore && kind && kind->by_paths && route.time.empty())
+  const bool undated = kind && kind->by_paths && !kind->dated && route.time.empty();
+  if (route.report.deduplicate && !route.ignore && undated)
     section.table("report")->error(
         "deduplicate",
         "\"deduplicate\" goes by the time that devices give: this route takes none (\"time\")");

@@ -61,6 +61,11 @@ constexpr FormatKind by_paths(FormatKind kind) {
   kind.by_paths = kind.judged = true;
   return kind;
 }
+// One that knows where the time of its payloads is.
+constexpr FormatKind dated(FormatKind kind) {
+  kind.dated = true;
+  return kind;
+}
 // One that shows its readings to the route's judge.
 constexpr FormatKind judged(FormatKind kind) {
   kind.judged = true;

@@ -74,6 +74,7 @@ bool JsonWalk::text_of_json(std::string_view value) {
   const Status status = read_json(bytes_of(value), passage);
   in_a_text_ = false;
   place_ = said_ = behind;
+  says_more_ = true;
   return status.ok();
 }
 

@@ -105,14 +105,20 @@ bool JsonWalk::is_only_named() const {
   return true;
 }
 
-// Whether a message without the wanted values says so itself: it is empty, what was to hold them is, all of
-// it that is there, or its quality is bad.
+// Whether a message without the wanted values says so itself: it is empty or nothing but a time, what was to
+// hold them is empty, all of it that is there, or its quality is bad.
 bool JsonWalk::has_no_value() const {
   const bool empty = place_ == message_place_ && (!also_ || also_->empty());
   if (empty || (nothing_there_ && !others_there_)) return true;
-  const bool own = plan_.has_quality && plan_.scopes[JsonPlan::slot_quality] == JsonPlan::Scope::message;
+  const auto own = [&](bool has, int slot) {
+    return has && plan_.scopes[static_cast<std::size_t>(slot)] == JsonPlan::Scope::message;
+  };
+  const bool dated =
+      own(plan_.has_time, JsonPlan::slot_time) && slots_[JsonPlan::slot_time].kind > Scalar::no_value;
+  if (dated && !says_more_) return true;
   Quality quality = Quality::good;
-  return own && read_quality(slots_[JsonPlan::slot_quality], plan_.quality_format, quality) &&
+  return own(plan_.has_quality, JsonPlan::slot_quality) &&
+         read_quality(slots_[JsonPlan::slot_quality], plan_.quality_format, quality) &&
          quality == Quality::bad;
 }
 

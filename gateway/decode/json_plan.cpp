@@ -100,6 +100,9 @@ class Compiler {
       note_wanted(*child);
       const bool wanted =
           std::ranges::any_of(child->slots, [this](int slot) { return slot >= plan_->slot_first_metric; });
+      child->only_dates = !child->slots.empty() && std::ranges::all_of(child->slots, [this](int slot) {
+        return slot == JsonPlan::slot_time || slot == plan_->slot_time_of_day;
+      });
       at.holds_values = at.holds_values || wanted;
       at.holds_wanted = at.holds_wanted || wanted || child->holds_wanted;
     }
@@ -195,12 +198,17 @@ class Compiler {
     for (const auto& [path, has] :
          {std::pair{&route_.time, &plan_->has_time}, std::pair{&route_.quality, &plan_->has_quality}}) {
       *has = !path->empty();
-      if (!*has) {
-        plan_->scopes.push_back(JsonPlan::Scope::message);  // the slot is there, and stays empty
+      const bool named =
+          std::ranges::any_of(each_, [](const PathStep& step) { return step.kind == PathStep::each_member; });
+      const bool by_key = path == &route_.time && *path == "@key" && named;
+      plan_->time_by_key = plan_->time_by_key || by_key;
+      if (!*has || by_key) {
+        plan_->scopes.push_back(JsonPlan::Scope::message);  // the slot is there, and no member fills it
         continue;
       }
       if (auto slot = add_slot(*path); !slot.ok()) return slot.status();
-      else if (slot.value() < 0) return {Code::invalid, "\"@key\" is neither a time nor a quality"};
+      else if (slot.value() < 0)
+        return {Code::invalid, "\"@key\" is no quality, and a time where `each` leads to members: \"*\""};
     }
     if (!route_.time_of_day.empty()) {
       auto slot = add_slot(route_.time_of_day);

@@ -26,6 +26,7 @@ struct PlanNode {
   bool element = false;       // each value here is a message
   bool parent = false;        // here lies the list of `each`, and {^.x}
   bool beside = false;        // it is time, quality, a name or a metric's: no reading named by its path
+  bool only_dates = false;    // it is the time, or half of it, and nothing else
   bool asked = false;         // a condition asks for it: that it is an object or a list says that it is there
   bool holds_wanted = false;  // values of metrics lie in it
   bool holds_values = false;  // as its own members or elements
@@ -129,6 +130,7 @@ struct JsonPlan {
   std::vector<PathStep> columns_at;  // where lists beside each other are
   bool deferred = false;             // what a message needs may come after it
   bool root_metrics = false;
+  bool time_by_key = false;  // the name of an element of `each` is its time
   bool has_time = false, has_quality = false, time_needed = false, keep_good = true, strict = false;
   TimeRule time;
   QualityFormat quality_format = QualityFormat::automatic;

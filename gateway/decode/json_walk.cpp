@@ -145,7 +145,7 @@ void JsonWalk::begin_message() {
   names_seen_ = 0;
   names_.reset();
   in_message_ = true;
-  nothing_there_ = others_there_ = false;
+  nothing_there_ = others_there_ = says_more_ = false;
   ++element_;
   path_.clear();
   if (!plan_.plain_message || !left_.empty()) return begin_odd_message();
@@ -157,6 +157,10 @@ void JsonWalk::begin_odd_message() {
   if (also_) also_->clear();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (plan_.each.empty() || plan_.scopes[i] == JsonPlan::Scope::message) slots_[i].kind = Scalar::none;
+  }
+  if (plan_.time_by_key && !element_key_.empty()) {
+    const bool digits = element_key_.find_first_not_of("0123456789.") == std::string_view::npos;
+    slots_[JsonPlan::slot_time] = {digits ? Scalar::number : Scalar::string, false, place_, element_key_};
   }
 }
 
@@ -190,8 +194,11 @@ void JsonWalk::put(const PlanNode& node, const Scalar& scalar) {
 
 bool JsonWalk::scalar(Scalar::Kind kind, bool flag, std::string_view value) {
   const Scalar found{kind, flag, place_++, value};
-  if (kind != Scalar::no_value && !(kind == Scalar::string && value.empty())) said_ = place_;
   const PlanNode* node = next_node();
+  if (kind != Scalar::no_value && !(kind == Scalar::string && value.empty())) {
+    said_ = place_;
+    says_more_ = says_more_ || !node || !node->only_dates;
+  }
   if (node) {
     const bool expected = (node->expects & PlanNode::bare) != 0;
     if (node->element && !expected) return bare(node, found);

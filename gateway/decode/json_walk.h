@@ -174,6 +174,7 @@ class JsonWalk final : public LenientHandler {
   bool nothing_there_ = false;                 // what was to hold its values is null or empty
   bool others_there_ = false;                  // what was to hold some of them has something else
   std::uint32_t said_ = 0;                     // behind the last value that says something
+  bool says_more_ = false;                     // the message, than when it was
   Unread::Mark message_mark_, document_mark_;  // where there are conditions
   std::size_t document_from_ = 0, document_left_ = 0;
   std::vector<const PlanMetric*> came_;  // in this document, where its root decides

@@ -8,6 +8,7 @@
 
 #include "base/ascii.h"
 #include "base/cbor.h"
+#include "base/label.h"
 #include "base/lenient_json.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -15,122 +16,38 @@
 #include "config/routes.h"
 #include "config/toml.h"
 #include "decode/condition.h"
+#include "decode/influx_line.h"
 #include "decode/json_path.h"
 #include "decode/quality_words.h"
 #include "decode/router.h"
+#include "decode/suggest_maps.h"
+#include "decode/suggest_tree.h"
 #include "decode/time_rule.h"
 
 namespace millrace {
 namespace {
 
-// A payload as a tree, as much of it as it takes to see its shape.
-struct Tree {
-  enum Kind { object, list, number, string, truth, nothing } kind = nothing;
-  std::string text;
-  std::vector<std::pair<std::string, std::unique_ptr<Tree>>> parts;  // of lists without names
+using namespace suggested;
 
-  const Tree* member(std::string_view name) const {
-    for (const auto& [key, part] : parts) {
-      if (key == name) return part.get();
-    }
-    return nullptr;
-  }
-  bool scalar() const { return kind >= number; }
-};
-
-class TreeBuilder final : public LenientHandler {
- public:
-  static constexpr std::size_t nodes_max = 20'000;
-
-  bool null() override { return put(Tree::nothing, {}); }
-  bool boolean(bool value) override { return put(Tree::truth, value ? "true" : "false"); }
-  bool number(std::string_view spelling) override { return put(Tree::number, spelling); }
-  bool string(std::string_view value) override { return put(Tree::string, value.substr(0, 200)); }
-  bool unreadable(std::string_view) override { return broken_ = true; }
-  bool key(std::string_view name) override { return key_ = name, true; }
-  bool begin_object() override { return open(Tree::object); }
-  bool begin_array() override { return open(Tree::list); }
-  bool end_object() override { return close(); }
-  bool end_array() override { return close(); }
-  void skipped(std::string_view, std::size_t, std::string_view) override { broken_ = true; }
-  void broken(const std::string&) override { broken_ = true; }
-
-  bool whole() const { return !broken_ && open_.empty() && !roots.empty(); }
-  std::vector<std::unique_ptr<Tree>> roots;
-
- private:
-  Tree* add(Tree::Kind kind, std::string_view text) {
-    if (++nodes_ > nodes_max) return nullptr;
-    auto made = std::make_unique<Tree>();
-    made->kind = kind;
-    made->text = text;
-    Tree* at = made.get();
-    if (open_.empty()) roots.push_back(std::move(made));
-    else
-      open_.back()->parts.emplace_back(open_.back()->kind == Tree::object ? key_ : std::string(),
-                                       std::move(made));
-    return at;
-  }
-  bool put(Tree::Kind kind, std::string_view text) { return add(kind, text) != nullptr; }
-  bool open(Tree::Kind kind) {
-    Tree* at = open_.size() < 32 ? add(kind, {}) : nullptr;
-    if (at) open_.push_back(at);
-    return at != nullptr;
-  }
-  bool close() { return open_.pop_back(), true; }
-
-  std::vector<Tree*> open_;
-  std::string key_;
-  std::size_t nodes_ = 0;
-  bool broken_ = false;
-};
-
-constexpr std::string_view time_names[] = {
-    "timestamp",       "ts",          "time",      "datetime",    "date_time", "date", "at", "t",
-    "sourcetimestamp", "received_at", "last_seen", "measured_at", "utc",       "epoch"};
-constexpr std::string_view inner_time_names[] = {"timestamp", "ts", "time", "datetime", "sourcetimestamp"};
-constexpr std::string_view quality_names[] = {"quality", "q", "statuscode", "status_code"};
-constexpr std::string_view device_names[] = {
-    "device", "device_id",     "deviceid", "devicename", "device_name", "dev_eui",  "deveui", "dev",
-    "serial", "serial_number", "sn",       "mac",        "sensor_id",   "sensorid", "sensor", "node",
-    "id",     "name",          "src"};
-// Of the elements of a list that are values by their names.
-constexpr std::string_view value_names[] = {"v", "value", "val", "reading"};
-constexpr std::string_view tag_names[] = {"id",       "n",       "name",       "tag",    "tagname",
-                                          "tag_name", "metric",  "nodeid",     "itemid", "key",
-                                          "point",    "channel", "displayname"};
-constexpr std::string_view unit_names[] = {"unit", "units", "u", "uom"};
 constexpr std::string_view plain_levels[] = {
     "telemetry", "state",   "up",          "data", "sensor", "sensors",  "event",    "events",
     "status",    "json",    "value",       "tele", "stat",   "messages", "readings", "measurements",
     "plant",     "devices", "application", "v3",   "home",   "rpc",      "upload"};
 
-constexpr const char* every_value = "# Without metrics every value becomes one, named by its path.\n";
-
-template <std::size_t N>
-std::size_t rank_in(const std::string_view (&names)[N], std::string_view name) {
-  const std::string small = lower(name);
-  return static_cast<std::size_t>(std::find(std::begin(names), std::end(names), small) - std::begin(names));
-}
-
-bool reads_as_time(std::string_view spelling, bool number) {
-  const auto rule = time_rule_of(RouteConfig());
-  return rule.ok() && read_time(spelling, number, rule.value(), std::nullopt).kind == TimeFound::time;
-}
-bool believable_time(const Tree& value) {
-  if (value.kind != Tree::number && value.kind != Tree::string) return false;
-  return reads_as_time(value.text, value.kind == Tree::number);
-}
 bool believable_cell(std::string_view cell) {
   const auto number = number_in_text(cell, '.');
   return reads_as_time(cell, number && number->unit.empty());
 }
 
+bool is_value(std::string_view cell) {
+  return number_in_text(cell, '.') || number_in_text(cell, ',') || believable_cell(cell);
+}
+
 // Whether digits in a text are nothing to count with: an address, a version, what has zeros in front or is in
 // hex.
 bool is_identifier(std::string_view path, std::string_view given) {
-  for (const std::string_view end :
-       {"id", "eui", "mac", "addr", "address", "serial", "version", "imei", "code"}) {
+  for (const std::string_view end : {"id", "eui", "mac", "addr", "address", "serial", "version", "imei",
+                                     "code", "fw", "firmware", "hw", "sw"}) {
     if (path.size() < end.size()) continue;
     const std::string_view before = path.substr(0, path.size() - end.size()),
                            called = path.substr(before.size());
@@ -144,27 +61,6 @@ bool is_identifier(std::string_view path, std::string_view given) {
   const bool hex = word.find_first_not_of("0123456789abcdefABCDEFxX") == std::string_view::npos &&
                    std::ranges::any_of(word, is_letter) && word.size() > 5;
   return digits.empty() || padded || long_one || hex;
-}
-
-// As a route has it, whose paths have a sign for the name that is empty.
-std::string stepped(std::string path, std::string_view name) {
-  if (path.empty() && name.empty()) return "''";
-  append_step(path, name);
-  return path;
-}
-
-// The member that is called most like one of `names`, and passes.
-template <std::size_t N, typename Passes>
-const std::string* best_member(const Tree& object, const std::string_view (&names)[N], Passes passes) {
-  const std::string* best = nullptr;
-  std::size_t rank = N;
-  for (const auto& [name, part] : object.parts) {
-    if (const std::size_t here = rank_in(names, name); here < rank && passes(*part)) {
-      rank = here;
-      best = &name;
-    }
-  }
-  return best;
 }
 
 // What varies of the topics becomes a name. `guessed`: none does, and one that could is taken for it.
@@ -213,11 +109,16 @@ class Shaper {
     } else if (list_) {
       out_ += text("each = ", quoted(list_path_.empty() ? "[]" : list_path_ + "[]"), "\n");
       message = list_->parts[0].second.get();
-      if (message->kind == Tree::list) return out_ += columns_of(*message), out_;
+      if (message->kind == Tree::list) return out_ += columns_of(*list_), out_;
     }
     const Tree& named = columns_ ? *columns_ : *message;
     if (list_ && !needs_device) find_names(*message);
+    if (value_ && lacks_value())
+      out_ += text("when = ", quoted(stepped({}, *value_) + " != null"), " # what has none is no reading\n");
     add_beside(named, root, message != &root || (columns_ && columns_ != &root), needs_device);
+    if (list_ && !columns_) tell_outside(root);
+    bare_ = root.kind == Tree::list &&
+            std::ranges::any_of(others, [](const auto& other) { return other->roots[0]->scalar(); });
     add_metrics(std::ranges::all_of(others, [this](const auto& other) { return has_paths_of(*other); }));
     return out_;
   }
@@ -271,6 +172,55 @@ class Shaper {
     if (unit_) used_.insert(unit_);
   }
 
+  // What is there and is no element's.
+  void tell_outside(const Tree& root) {
+    std::vector<std::string> names;
+    note_outside(root, {}, names);
+    if (names.empty()) return;
+    std::string said;
+    for (std::size_t i = 0; i < std::min<std::size_t>(names.size(), 5); ++i)
+      said += text(i ? ", " : "", shown(names[i], 40));
+    out_ += text("# outside of the list, and not read: ", said, names.size() > 5 ? ", ..." : "", "\n");
+  }
+  // True: the list is not in it, and something else is.
+  bool note_outside(const Tree& at, const std::string& path, std::vector<std::string>& names) {
+    if (&at == list_) return false;
+    if (at.scalar()) return at.kind != Tree::nothing;
+    const std::size_t before = names.size();
+    bool leads = false, any = false;
+    for (const auto& [name, part] : at.parts) {
+      const std::string inner = at.kind == Tree::object ? stepped(path, name) : path;
+      leads = leads || holds_list(*part);
+      if (used_.contains(&name) || !note_outside(*part, inner, names)) continue;
+      any = true;
+      names.push_back(inner);
+    }
+    if (leads) return false;
+    names.resize(before);
+    return any;
+  }
+  bool holds_list(const Tree& at) const {
+    return &at == list_ ||
+           std::ranges::any_of(at.parts, [this](const auto& part) { return holds_list(*part.second); });
+  }
+
+  bool lacks_value() const {
+    return std::ranges::any_of(list_->parts, [this](const auto& element) {
+      return !element.second->member(*value_);  // null says so itself
+    });
+  }
+  // As texts, all of them numbers.
+  bool counts() const {
+    bool any = false;
+    const bool numbers = std::ranges::all_of(list_->parts, [&](const auto& element) {
+      const Tree* value = element.second->member(*value_);
+      const bool word = value && value->kind == Tree::string;
+      any = any || word;
+      return !word || number_in_text(value->text, '.');
+    });
+    return any && numbers;
+  }
+
   // The longest list of objects or of rows; lists of values of one length beside each other, one of which is
   // of times: others are channels, or phases.
   void find_lists(const Tree& at, const std::string& path) {
@@ -303,7 +253,9 @@ class Shaper {
     if (list_) columns_ = nullptr;
   }
 
-  static std::string columns_of(const Tree& row) {
+  static std::string columns_of(const Tree& rows) {
+    const Tree& row = *rows.parts[0].second;
+    if (std::string named = named_rows(rows); !named.empty()) return named;
     std::string names;
     for (std::size_t i = 0; i < row.parts.size(); ++i) {
       const bool time = believable_time(*row.parts[i].second);
@@ -312,6 +264,27 @@ class Shaper {
     const bool timed = !row.parts.empty() && believable_time(*row.parts[0].second);
     return text("columns = [", names, "] # what the places of a row are called: give them better names\n",
                 timed ? "time = \"ts\"\n" : "");
+  }
+
+  // Rows that are a value and its name: [["Temperature", "68.9", "F"], ["Humidity", 38, "%"]].
+  static std::string named_rows(const Tree& rows) {
+    std::set<std::string> names;
+    bool units = true, texts = false;
+    for (const auto& part : rows.parts) {
+      const auto& cells = part.second->parts;
+      const auto is_word = [&](std::size_t i) {
+        return cells[i].second->kind == Tree::string && !is_value(cells[i].second->text);
+      };
+      if (cells.size() < 2 || !is_word(0) || !names.insert(cells[0].second->text).second) return {};
+      const Tree& value = *cells[1].second;
+      const bool number = value.kind == Tree::string && number_in_text(value.text, '.');
+      if (value.kind != Tree::number && value.kind != Tree::truth && !number) return {};
+      texts = texts || number;
+      units = units && cells.size() > 2 && is_word(2);
+    }
+    return text("columns = [\"name\", \"value\"", units ? ", \"unit\"" : "",
+                "]\n[@table@.metrics]\n\"{.name}\" = { path = \"value\"", texts ? ", type = \"number\"" : "",
+                units ? ", unit = \"{.unit}\"" : "", " }\n");
   }
 
   static const Tree& cell(const Tree& part) {
@@ -357,7 +330,8 @@ class Shaper {
     collect(message, "");
   }
 
-  // In an object beside the values, or around them: {"params": {"ts": 1767225600.5, ...}}.
+  // In an object beside the values, or around them: {"params": {"ts": 1767225600.5, ...}}; deeper where there
+  // is no other.
   void place_inner_time(const Tree& message, const Tree& root, bool nested) {
     for (const auto& [where, sign] : {std::pair{&message, ""}, std::pair{&root, "$."}}) {
       if (where->kind != Tree::object || (*sign != 0 && !nested)) continue;
@@ -369,18 +343,40 @@ class Shaper {
         return void(out_ += text("time = ", quoted(text(sign, stepped(stepped({}, outer), *name))), "\n"));
       }
     }
+    std::vector<std::pair<const std::string*, std::string>> found;
+    find_inner_times(message, {}, found);
+    if (found.size() != 1) return;
+    used_.insert(found[0].first);
+    out_ += text("time = ", quoted(found[0].second), "\n");
+  }
+  static void find_inner_times(const Tree& at, const std::string& path,
+                               std::vector<std::pair<const std::string*, std::string>>& found) {
+    if (at.kind != Tree::object) return;
+    if (const std::string* name = best_member(at, inner_time_names, believable_time))
+      found.emplace_back(name, stepped(path, *name));
+    for (const auto& [name, part] : at.parts) find_inner_times(*part, stepped(path, name), found);
   }
 
+  // A unit beside a value is its unit, and no reading.
   void collect(const Tree& at, const std::string& path) {
+    const bool object = at.kind == Tree::object && columns_ != &at;
+    const auto scalar = [](const Tree& part) { return part.scalar() && part.kind != Tree::nothing; };
+    const std::string* valued = object ? best_member(at, value_names, scalar) : nullptr;
+    const std::string* unit =
+        valued ? best_member(at, unit_names, [](const Tree& part) { return part.kind == Tree::string; })
+               : nullptr;
     for (std::size_t i = 0; i < at.parts.size(); ++i) {
       const auto& [name, part] = at.parts[i];
-      if (used_.contains(&name)) continue;
+      if (used_.contains(&name) || &name == unit) continue;
       std::string inner = path;
       if (at.kind == Tree::object) inner = stepped(path, name);
       else append_index(inner, static_cast<std::int64_t>(i));
       const Tree& value = columns_ == &at ? cell(*part) : *part;
       if (!value.scalar()) collect(value, inner);
-      else if (value.kind != Tree::nothing) metrics_.emplace_back(inner, &value);
+      else if (value.kind != Tree::nothing) {
+        metrics_.emplace_back(inner, &value);
+        if (unit && &name == valued) units_[inner] = at.member(*unit)->text;
+      }
     }
   }
 
@@ -403,15 +399,21 @@ class Shaper {
         const auto number = number_in_text(value->text, '.');
         const bool counts = number && !is_identifier(path, value->text);
         spec += counts ? ", type = \"number\"" : ", type = \"text\"";
-        if (counts && !number->unit.empty()) spec += text(", unit = ", quoted(number->unit));
+        if (counts && !number->unit.empty() && !units_.contains(path))
+          spec += text(", unit = ", quoted(number->unit));
       }
+      if (const auto unit = units_.find(path);
+          unit != units_.end() && check_label(Label::unit, unit->second).ok())
+        spec += text(", unit = ", quoted(unit->second));
       out_ += text(quoted(name), " = { ", spec, " } # ", shown(value->text, 30), "\n");
     }
+    if (bare_ && !taken.contains("value")) out_ += "\"value\" = { path = \"@\" } # what comes alone\n";
   }
 
   // Each value by the name beside it.
   void add_named() {
     std::string others, spec = text("path = ", quoted(stepped({}, *value_)));
+    if (counts()) spec += ", type = \"number\"";
     if (unit_) spec += text(", unit = ", quoted("{." + stepped({}, *unit_) + "}"));
     for (const auto& [path, value] : metrics_) {
       if (path != stepped({}, *value_)) others += (others.empty() ? "" : ", ") + shown(path, 30);
@@ -424,7 +426,9 @@ class Shaper {
   const Tree *list_ = nullptr, *columns_ = nullptr;
   std::string list_path_, out_;
   std::set<const std::string*> used_;
+  bool bare_ = false;  // other payloads are nothing but a value
   std::vector<std::pair<std::string, const Tree*>> metrics_;
+  std::map<std::string, std::string> units_;                                // of metrics, by their paths
   const std::string *value_ = nullptr, *name_ = nullptr, *unit_ = nullptr;  // members of a list's elements
 };
 
@@ -475,10 +479,6 @@ std::vector<std::string_view> cells_of(std::string_view line, char separator) {
   std::vector<std::string_view> cells = split(line, separator);
   for (std::string_view& cell : cells) cell = trim(cell);
   return cells;
-}
-
-bool is_value(std::string_view cell) {
-  return number_in_text(cell, '.') || number_in_text(cell, ',') || believable_cell(cell);
 }
 
 constexpr char separators[] = {';', '\t', ','};  // a comma may be a decimal one
@@ -569,8 +569,53 @@ std::string csv_keys(std::string_view value, char separator, std::string_view he
   return out + "] # give them better names\n" + (timed ? "time = \"ts\"\n" : "");
 }
 
+// Whether a payload is nothing but lines of InfluxDB's protocol; `tags`: in how many of `count` each is.
+bool tell_influx(std::string_view given, std::map<std::string, std::size_t>& tags, std::size_t& count) {
+  InfluxLine line;
+  bool any = false;
+  for (std::size_t at = 0; at < given.size();) {
+    const std::size_t end = std::min(given.find('\n', at), given.size());
+    const std::string_view ahead = trim(given.substr(at, end - at));
+    if (ahead.empty() || ahead.starts_with('#')) {
+      at = end + 1;
+      continue;
+    }
+    if (line.take(given, at) || line.measurement().find('=') != std::string_view::npos) return false;
+    for (const InfluxLine::Pair& field : line.fields()) {
+      const std::string_view value = field.value.text();
+      const bool number = value.find_first_not_of("0123456789+-.eEiu") == std::string_view::npos;
+      if (!field.quoted && (value.empty() || (!number && !InfluxLine::truth_of(value)))) return false;
+    }
+    any = true;
+    ++count;
+    for (const InfluxLine::Pair& tag : line.tags()) ++tags[std::string(tag.name.text())];
+  }
+  return any;
+}
+
+// What all lines have says which device it was.
+std::string influx_keys(std::string_view value, const std::vector<const RouteSample*>& all,
+                        bool needs_device) {
+  std::map<std::string, std::size_t> tags, of_value;
+  std::size_t count = 0, unused = 0;
+  if (!tell_influx(value, of_value, unused)) return {};
+  for (const RouteSample* sample : all) (void)tell_influx(unframed(text_of(sample->payload)), tags, count);
+  std::string device, out = "format = \"influx\"\n";
+  std::size_t best = SIZE_MAX;
+  for (const auto& [name, times] : tags) {
+    const bool host = rank_in(host_names, name) < std::size(host_names);
+    const std::size_t rank = host ? 0 : 1 + rank_in(device_names, name);
+    if (times < count || rank >= best || (!host && (!needs_device || rank > std::size(device_names))))
+      continue;
+    best = rank;
+    device = text("device = ", quoted("{" + stepped(".tags", name) + "}"), "\n");
+  }
+  return out + device;
+}
+
 // A payload that is a bare value or lines, the likeliest first; nothing: neither.
-std::vector<std::string> keys_of_text(std::string_view given, std::string_view heading) {
+std::vector<std::string> keys_of_text(std::string_view given, std::string_view heading,
+                                      const std::vector<const RouteSample*>& all, bool needs_device) {
   const std::string_view value = unframed(given);
   if (find_fault(value, Controls::line_breaks).kind != TextFault::ok) return {};
   std::vector<std::string> out;
@@ -588,6 +633,8 @@ std::vector<std::string> keys_of_text(std::string_view given, std::string_view h
   if (bare) {
     plain("", "");
   } else {
+    if (std::string keys = influx_keys(value, all, needs_device); !keys.empty())
+      out.push_back(std::move(keys));
     for (const char separator : separators) {
       if (std::string keys = csv_keys(value, separator, heading); !keys.empty())
         out.push_back(std::move(keys));
@@ -626,13 +673,19 @@ std::vector<std::string> keys_for(const RouteSample& sample, const std::vector<c
       auto other = std::make_unique<TreeBuilder>();
       if (one != &sample && read_tree(one->payload, cbor, *other)) others.push_back(std::move(other));
     }
-    const std::string keys =
-        text(cbor ? "format = \"cbor\"\n" : "", Shaper(tree.roots).keys(needs_device, others));
-    const std::size_t metrics = keys.find("[@table@");
-    if (metrics == std::string::npos) return {keys};
-    return {keys, keys.substr(0, metrics) + every_value};
+    std::vector<const Tree*> roots;
+    for (const auto& other : others) roots.push_back(other->roots[0].get());
+    const std::string format = cbor ? "format = \"cbor\"\n" : "";
+    const std::string keys = format + Shaper(tree.roots).keys(needs_device, others);
+    std::vector<std::string> out;
+    if (const std::string map = keys_of_map(*tree.roots[0], roots, needs_device); !map.empty())
+      out.push_back(format + map);
+    out.push_back(keys);
+    if (const std::size_t metrics = keys.find("[@table@"); metrics != std::string::npos)
+      out.push_back(keys.substr(0, metrics) + every_value);
+    return out;
   }
-  return keys_of_text(given, heading);
+  return keys_of_text(given, heading, all, needs_device);
 }
 
 // A proposal as a file would say it, tried on what it was made of.

@@ -36,7 +36,7 @@ BUDGETS = {  # id: (budget, unit)
     "bytes_real": (5.3, "bytes/reading"), "bytes_grid": (1.0, "bytes/reading"), "bytes_stamped": (3.3, "bytes/reading"),
     "encode_cpu": (60, "ns/reading"), "decode_cpu": (25, "ns/reading"),
     **{f"decode_{what}": (budget, "ns/reading") for what, budget in (("json", 250), ("json_named", 250), ("json_lenient", 300), ("cbor", 200), ("senml", 250),
-                                                                     ("sparkplug", 200), ("csv", 150), ("text", None), ("binary", None))},
+                                                                     ("sparkplug", 200), ("csv", 150), ("influx", None), ("text", None), ("binary", None))},
     "rss_full_idle": (18, "MB"), "rss_full_load": (24, "MB"),
     "size_core": (4.0, "MB, stripped, amd64"), "rss_core_idle": (8, "MB"), "rss_core_load": (12, "MB"), "wakes_core": (3, "wake-ups/s"),
     "wakes_full": (8, "wake-ups/s"),

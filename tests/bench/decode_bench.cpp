@@ -79,6 +79,10 @@ std::string csv(const Reading& r) {
 std::string line(const Reading& r) {
   return text(r.ts, " T=", r.temperature, " P=", r.pressure, " run n=", r.count);
 }
+std::string influx(const Reading& r) {
+  return text("press,area=a temperature=", r.temperature, ",pressure=", r.pressure,
+              ",state=\"run\",count=", r.count, "i ", r.ts, "000000\n");
+}
 std::string senml(const Reading& r) {
   return text(R"([{"bt":)", static_cast<double>(r.ts) / 1000, R"(,"n":"temperature","v":)", r.temperature,
               R"(},{"n":"pressure","v":)", r.pressure, R"(},{"n":"state","vs":"run"},{"n":"count","v":)",
@@ -213,6 +217,7 @@ int main(int argc, char** argv) {
            std::string(
                "format = 'text'\npattern = '^(?<ts>\\d+) T=(?<temperature>\\S+) P=(?<pressure>\\S+) (?<state>\\w+) n=(?<count>\\d+)'\ntime = 'ts'"),
            spelled(line)},
+       std::tuple{"decode_influx", std::string("format = 'influx'"), spelled(influx)},
        std::tuple{
            "decode_binary",
            std::string(

@@ -99,6 +99,15 @@ void csv(BytesView bytes) {
   routes.decode(bytes);
 }
 
+void influx(BytesView bytes) {
+  static const Routes routes{
+      "format = 'influx'", "format = 'influx'\nstrict = true\nline_tags = false\ndevice = '{.tags.host}'",
+      "format = 'influx'\nwhen = \"name ~ '^c' and fields.n != 5\"\ntime = 'fields.ts'\nquality = 'fields.q'\n"
+      "fixed_tags = { core = '{.tags.cpu}' }",
+      "format = 'influx'\nmetrics = { '{.name}' = 'fields.a', b = { path = 'fields.b', type = 'integer', default = '0' } }"};
+  routes.decode(bytes);
+}
+
 void cbor(BytesView bytes) {
   static const Routes routes{
       "format = 'cbor'\ntime = 'ts'", "format = 'cbor'\neach = 'r[]'\ntranspose = true",
@@ -350,22 +359,12 @@ void text_forms(BytesView bytes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static constexpr FuzzTarget targets[] = {{"json", json},
-                                           {"csv", csv},
-                                           {"cbor", cbor},
-                                           {"senml", senml},
-                                           {"plain", plain},
-                                           {"nmea", nmea},
-                                           {"obis", obis},
-                                           {"mbus", mbus},
-                                           {"device", device},
-                                           {"binary", binary},
-                                           {"mapping", mapping},
-                                           {"patterns", patterns},
-                                           {"protobuf", protobuf},
-                                           {"sparkplug", sparkplug},
-                                           {"suggest", suggest},
-                                           {"labels", labels},
-                                           {"text_forms", text_forms}};
+  static constexpr FuzzTarget targets[] = {
+      {"json", json},         {"csv", csv},           {"cbor", cbor},
+      {"influx", influx},     {"senml", senml},       {"plain", plain},
+      {"nmea", nmea},         {"obis", obis},         {"mbus", mbus},
+      {"device", device},     {"binary", binary},     {"mapping", mapping},
+      {"patterns", patterns}, {"protobuf", protobuf}, {"sparkplug", sparkplug},
+      {"suggest", suggest},   {"labels", labels},     {"text_forms", text_forms}};
   return run_target(targets, data, size);
 }

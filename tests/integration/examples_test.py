@@ -190,6 +190,13 @@ SENT = {
         ("opcpub/messages/line1", '{"MessageId":"7","MessageType":"ua-data","PublisherId":"pub-1","Messages":[{"Payload":{"i=1":{"Value":1},"i=2":{"StatusCode":{"Code":2150891520}},"i=3":null}}]}',
          [("pub-1", "i=1", 1, "")]),
         ("opcpub/messages/line1", '{"MessageId":"2","MessageType":"ua-metadata","PublisherId":"pub-1"}', []),
+        # RawData: fields are bare values. And fields that have a time and no value, as servers say null.
+        *(("opcpub/messages/line1", payload % '{"DataSetWriterId":"w","Timestamp":"2026-01-01T12:00:00Z","Payload":{"Temp":21.5,"Open":true,"Text":null}}',
+           [(device, "Temp", 21.5, ""), (device, "Open", True, "")])
+          for payload, device in (('{"MessageId":"1","MessageType":"ua-data","PublisherId":"pub-1","Messages":[%s]}', "pub-1"),
+                                  ('{"MessageId":"1","MessageType":"ua-data","PublisherId":"pub-1","Messages":%s}', "pub-1"), ("%s", "opcpub"))),
+        ("opcpub/messages/line1", '{"MessageId":"1","MessageType":"ua-data","PublisherId":"pub-1","Messages":[{"Payload":{"i=1":{"Value":1,"SourceTimestamp":"2026-01-01T12:00:00Z"},'
+         '"i=2":{"SourceTimestamp":"2026-01-01T12:00:00Z"}}}]}', [("pub-1", "i=1", 1, "")]),
         # Keep-alives: nothing has changed.
         *(("opcpub/messages/line1", '{"MessageId":"6","MessageType":"ua-data","PublisherId":"pub-1","Messages":%s}' % nothing, [])
           for nothing in ('{"DataSetWriterId":"w","Payload":{}}', '{"DataSetWriterId":"w","SequenceNumber":7}', '{"DataSetWriterId":"w","Payload":null}')),

@@ -405,6 +405,36 @@ metrics = {{ v = "v" }}
         code, said, _ = self.try_out(payload[:-3], "--input", "devices", "--topic", "pb/d")
         self.assertEqual((code, "FAILED, nothing of it enters: no plant.Telemetry: its bytes make no sense" in said), (1, True), said)
 
+    def test_lines_of_influxdb_arrive_and_a_bad_one_costs_its_neighbours_nothing(self):
+        route = '[[inputs.mqtt.routes]]\ntopic = "telegraf/#"\nformat = "influx"\ndevice = "{.tags.host}"\nfixed_tags = { core = "{.tags.cpu}" }\n%s'
+        self.start(CONFIG.replace("[[uplinks.mqtt]]", route % "" + "[[uplinks.mqtt]]"))
+        self.send("telegraf/a/cpu", "# Telegraf\ncpu,cpu=cpu0,host=a usage_idle=98.5,n=4i 1767268800000000000\ncpu,host=b usage_idle\ncpu,cpu=cpu1,host=b,rack=7 ok=t 1767268800\n")
+        self.arrive(3)
+        self.assertEqual((self.readings("a"), self.readings("b")), ([("cpu.usage_idle", 98.5), ("cpu.n", 4)], [("cpu.ok", True)]))
+        lines = [json.loads(line) for line in self.command("log", "cat", "--lane", "raw").stdout.splitlines()]
+        self.assertEqual([(r["tags"], r["time"][:19]) for r in lines], [({"core": "cpu0"}, "2026-01-01T12:00:00")] * 2 + [({"core": "cpu1", "rack": "7"}, "2026-01-01T12:00:00")])
+        (letter,) = self.letters()
+        self.assertEqual((letter["partly"], letter["reason"]), (True, "line 3: a field has no value"))
+        self.conserved()
+
+    def test_lines_as_influxdbs_own_client_writes_them(self):
+        try:
+            from influxdb.line_protocol import make_lines
+        except ImportError:
+            self.skipTest("python3-influxdb is not installed")
+        self.configure(CONFIG.replace("[[uplinks.mqtt]]", '[[inputs.mqtt.routes]]\ntopic = "influx/{device}"\nformat = "influx"\n[[uplinks.mqtt]]'), devices=1, central=2, type="integer", more="",
+                       csv="")
+        points = [{"measurement": "power meter,1", "tags": {"room": "a=b, c", "floor": "1"}, "time": 1767268800000000000,
+                   "fields": {"volt age": 230.5, "n": 7, "big": 2**53 + 1, "on": True, "off": False, "small": 1e-9, "text": 'say "x", y=1', "a,b=c": -1.5}},
+                  {"measurement": "weather", "fields": {"t": 21.0}}]
+        code, said, complaint = self.try_out(make_lines({"points": points}).encode(), "--input", "devices", "--topic", "influx/d", "--json")
+        self.assertEqual(code, 0, said + complaint)
+        got = [json.loads(line) for line in said.splitlines()]
+        self.assertEqual({r["metric"]: r["value"] for r in got},
+                         {**{"power meter,1." + name: value for name, value in points[0]["fields"].items()}, "weather.t": 21})
+        self.assertEqual([(r.get("tags", {}), r["time_trust"]) for r in got if r["metric"] in ("power meter,1.n", "weather.t")],
+                         [({"floor": "1", "room": "a=b, c"}, "device"), ({}, "gateway")])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -263,6 +263,112 @@ TEST_CASE("suggest: elements that are a name and a value are readings by that na
   CHECK_FALSE(has(suggested({{"gw/m1/up", R"({"r":[{"name":"t","v":1},{"name":"t","v":2}]})"}}), "{.name}"));
 }
 
+TEST_CASE("suggest: OPC UA's samples and messages, with values and statuses or without") {
+  using Readings = std::vector<std::string>;
+  const std::string time = R"("SourceTimestamp":"2026-01-01T12:00:00Z")";
+  const auto published = [](const std::string& messages) {
+    return R"({"MessageType":"ua-data","PublisherId":"p1","Messages":)" + messages + "}";
+  };
+  const auto message = [](const std::string& payload) {
+    return R"({"DataSetWriterId":1,"Timestamp":"2026-01-01T12:00:00Z","Payload":)" + payload + "}";
+  };
+  const std::string values =
+                        message(R"({"i=1":{"Value":21.5,)" + time +
+                                R"(},"i=2":{"Value":true,"StatusCode":{"Code":1073741824},)" + time + "}}"),
+                    raw = message(R"({"Temp":21.5,"Pos":{"x":1},"On":true})"),
+                    scalars = message(R"({"Temp":21.5,"Text":null,"On":true})"),
+                    without = message(R"({"i=1":{"Value":21.5,)" + time + R"(},"i=2":{)" + time + "}}");
+  const Readings both = {"i=1=21.5", "i=2=true"}, bare = {"Temp=21.5", "Pos.x=1", "On=true"},
+                 two = {"Temp=21.5", "On=true"};
+  for (const auto& [payload, readings] : std::vector<std::pair<std::string, Readings>>{
+           {published("[" + values + "]"), both},
+           {published(values), both},
+           {values, both},
+           {"[" + values + "]", both},
+           {"[" + published("[" + values + "]") + "]", both},
+           {"[" + published("{\"DataSetWriterId\":1}") + "," + published(values) + "]", both},
+           {published("[" + raw + "]"), bare},
+           {published(raw), bare},
+           {raw, bare},
+           {published("[" + scalars + "]"), two},
+           {"[" + published(scalars) + "]", two},
+           {scalars, two},
+           {published("[" + without + "]"), {"i=1=21.5"}},
+           {R"([{"NodeId":"i=1","EndpointUrl":"u","Value":{"Value":21.5,)" + time +
+                R"(}},{"NodeId":"i=1","Value":{"Value":22,)" + time + "}}]",
+            {"i=1=21.5", "i=1=22"}},
+           {R"({"NodeId":"i=1","Value":{"Value":21.5,)" + time + R"(,"StatusCode":{"Code":0}}})",
+            {"i=1=21.5"}},
+           {R"([{"DisplayName":"T","Value":21.5,)" + time + "}]", {"T=21.5"}},
+           {published("[" + message(R"({"i=1":{"Value":{"Type":11,"Body":21.5},)" + time + "}}") + "]"),
+            {"i=1=21.5"}}}) {
+    CAPTURE(payload);
+    const Decoded out = tried({{"gw/opc1/up", payload}});
+    CHECK(out.status.ok());
+    CHECK_FALSE(out.unread.any());
+    CHECK(out.readings() == readings);
+    for (const Record& record : out.records) CHECK(record.trust == TimeTrust::device);
+  }
+  CHECK(tried({{"gw/opc1/up", published("[" + values + "]")}}).records.at(1).quality == Quality::uncertain);
+  CHECK(has(suggested({{"gw/up", published("[" + values + "]")}}), "device = \"{$.PublisherId}\"\n"));
+}
+
+TEST_CASE("suggest: values in a map are readings by their names, where there is nothing else") {
+  using Readings = std::vector<std::string>;
+  const std::vector<std::pair<std::string, std::string>> ubidots = {
+      {"gw/d1/up",
+       R"({"t":{"value":21.5,"unit":"C","ts":1767225600},"h":{"value":45,"unit":"%","ts":1767225600}})"}};
+  CHECK(has(suggested(ubidots), "each = \"*\"\ntime = \"ts\"\n"));
+  CHECK(tried(ubidots).readings() == Readings{"t=21.5", "h=45"});
+  CHECK(tried(ubidots).records.at(1).unit == "%");
+  const std::vector<std::pair<std::string, std::string>> heading = {
+      {"gw/d1/up", R"({"id":"x","ts":1767225600,"t":{"value":21.5},"h":{"value":45}})"}};
+  CHECK(has(suggested(heading), "when = \"value != null\""));
+  CHECK(tried(heading).readings() == Readings{"t=21.5", "h=45"});
+  CHECK(tried(heading).records.at(0).trust == TimeTrust::device);
+  CHECK(tried({{"gw/d1/up", R"({"battery":90,"s":{"t":{"value":21.5},"h":{"value":45}}})"}})
+            .readings()
+            .size() == 3);
+  const std::vector<std::pair<std::string, std::string>> times = {
+      {"gw/d1/up", R"({"1767225600":{"t":21.5},"1767225660":{"t":21.6}})"}};
+  CHECK(has(suggested(times), "time = \"@key\"\n"));
+  CHECK(tried(times).records.at(1).time.us == arrived_us + 60'000'000);
+  CHECK_FALSE(has(suggested({{"gw/up", R"({"1900123456":{"t":21.5},"1900123457":{"t":21.6}})"}}), "@key"));
+  const std::vector<std::pair<std::string, std::string>> rows = {
+      {"gw/d1/up", R"([["Temperature","68.9","F"],["Humidity","38","%"]])"}};
+  CHECK(tried(rows).readings() == Readings{"Temperature=68.9", "Humidity=38"});
+  CHECK(tried(rows).records.at(1).unit == "%");
+}
+
+TEST_CASE("suggest: Telegraf's JSON and InfluxDB's lines, with their hosts and tags") {
+  using Readings = std::vector<std::string>;
+  const std::string cpu =
+      R"({"fields":{"idle":98.5,"n":4},"name":"cpu","tags":{"cpu":"cpu0","host":"box"},"timestamp":1767225600})";
+  const std::string mem =
+      R"({"fields":{"used":5},"name":"mem","tags":{"host":"box"},"timestamp":1767225600})";
+  const std::vector<std::pair<std::string, std::string>> batch = {
+      {"telegraf/metrics", R"({"metrics":[)" + cpu + "," + mem + "]}"}};
+  CHECK(tried(batch).readings() == Readings{"cpu.idle=98.5", "cpu.n=4", "mem.used=5"});
+  CHECK(tried(batch).records.at(0).device == "box");
+  CHECK(tried(batch).records[0].tags == Tags{{"cpu", "cpu0"}});
+  CHECK(tried(batch).records[0].trust == TimeTrust::device);
+  CHECK(tried({{"telegraf/box/cpu", cpu}, {"telegraf/box/mem", mem}}).readings() ==
+        Readings{"cpu.idle=98.5", "cpu.n=4"});
+  for (
+      const char* lines :
+      {"cpu,host=box,cpu=cpu0 idle=98.5,n=4i 1767225600000000000\nmem,host=box used=5i 1767225600000000000\n",
+       "# HELP\ncpu,cpu=cpu0,host=box idle=98.5,n=4i 1767225600\nmem,host=box used=5u 1767225600"}) {
+    const std::vector<std::pair<std::string, std::string>> payload = {{"telegraf/metrics", lines}};
+    CHECK(has(suggested(payload), "format = \"influx\"\n"));
+    CHECK(tried(payload).readings() == Readings{"cpu.idle=98.5", "cpu.n=4", "mem.used=5"});
+    CHECK(tried(payload).records.at(0).device == "box");
+    CHECK(tried(payload).records[0].tags == Tags{{"cpu", "cpu0"}});
+  }
+  CHECK_FALSE(has(suggested({{"gw/up", "weather,sensor=s1 temp=21.5"}}), "say which"));
+  for (const char* none : {"a=1 b=2", "t=21.5,h=40", "ST,GS,+  12.345kg", "state is on", "weather t=high\n"})
+    CHECK_FALSE(has(suggested({{"gw/d1/up", none}}), "influx"));
+}
+
 TEST_CASE("suggest: what two topics say is never one reading") {
   const std::vector<std::pair<std::string, std::string>> plain = {
       {"kitchen/sensor/temperature/state", "21.5"},
