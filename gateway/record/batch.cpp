@@ -3,6 +3,7 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "base/text.h"
@@ -275,8 +276,17 @@ EncodedBatch close_batch(Bytes message) {
   return {std::move(packed), true};
 }
 
+// One frame as zstd writes them since 0.8, and nothing behind it. What is older is never handed to the
+// library: the core's has nothing that reads it (without_parts() in CMakeLists.txt).
+static bool one_frame(BytesView bytes) {
+  constexpr std::array magic{std::byte{0x28}, std::byte{0xB5}, std::byte{0x2F}, std::byte{0xFD}};
+  return bytes.size() >= magic.size() && std::equal(magic.begin(), magic.end(), bytes.begin()) &&
+         ZSTD_findFrameCompressedSize(bytes.data(), bytes.size()) == bytes.size();
+}
+
 Result<Bytes> open_batch(BytesView bytes, bool zstd) {
   if (!zstd) return Bytes(bytes.begin(), bytes.end());
+  if (!one_frame(bytes)) return Status{Code::corrupt, "batch: not one frame of zstd"};
   const auto size = ZSTD_getFrameContentSize(bytes.data(), bytes.size());
   if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > batch_bytes_max) {
     return Status{Code::corrupt, "batch: not a zstd frame of known, bounded size"};

@@ -391,6 +391,26 @@ TEST_CASE("batch: level 1 of zstd is its fast way, whatever the size: the core h
   CHECK(ways == std::set{ZSTD_fast});
 }
 
+TEST_CASE(
+    "batch: what is packed is one frame of zstd, whole: with nothing behind it, and none from before 0.8") {
+  const EncodedBatch batch = close_batch(Bytes(1000, std::byte{7}));
+  REQUIRE(batch.zstd);
+  CHECK(open_batch(batch.bytes, true).ok());
+  Bytes empty_frame(ZSTD_compressBound(0));
+  empty_frame.resize(ZSTD_compress(empty_frame.data(), empty_frame.size(), "", 0, 1));
+  Bytes followed = batch.bytes, cut = batch.bytes, old = batch.bytes;
+  followed.insert(followed.end(), empty_frame.begin(), empty_frame.end());
+  CHECK(open_batch(followed, true).status().code() == Code::corrupt);
+  cut.pop_back();
+  CHECK(open_batch(cut, true).status().code() == Code::corrupt);
+  for (const int magic : {0x1E, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27}) {  // 0.1 to 0.7
+    old.front() = static_cast<std::byte>(magic);
+    const Status status = open_batch(old, true).status();
+    CHECK(status.code() == Code::corrupt);
+    CHECK(status.detail() == "batch: not one frame of zstd");
+  }
+}
+
 TEST_CASE("batch: a slice keeps numbers and order") {
   Rng rng(seed());
   for (int round = 0; round < 50 * effort(); ++round) {
