@@ -3,12 +3,22 @@
 #include <arpa/inet.h>
 
 #include <charconv>
+#include <string>
 
 #include "base/ascii.h"
 #include "base/text.h"
 #include "base/without_users.h"
 
 namespace millrace {
+namespace {
+
+// IP-literal of RFC 3986, section 3.2.2, with the zone of RFC 4007 ("fe80::1%eth0").
+bool is_ipv6(std::string_view address) {
+  in6_addr parsed{};
+  return ::inet_pton(AF_INET6, std::string(address.substr(0, address.find('%'))).c_str(), &parsed) == 1;
+}
+
+}  // namespace
 
 std::string HostPort::to_string() const {
   return host.find(':') == std::string::npos ? text(host, ":", port) : text("[", host, "]:", port);
@@ -23,13 +33,14 @@ Result<HostPort> parse_host_port(std::string_view given, std::uint16_t default_p
     const std::size_t end = rest.find(']');
     if (end == std::string_view::npos) return wrong;
     out.host = rest.substr(1, end - 1);
+    if (!is_ipv6(out.host)) return wrong;
     rest.remove_prefix(end + 1);
   } else {
     const std::size_t colon = rest.find(':');
     out.host = rest.substr(0, colon);
     rest = colon == std::string_view::npos ? std::string_view{} : rest.substr(colon);
   }
-  if (out.host.empty()) return wrong;
+  if (out.host.empty() || out.host.find_first_of("[]") != std::string::npos) return wrong;
   if (!rest.empty()) {
     const std::string_view digits = rest.substr(1);
     const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), out.port);

@@ -481,8 +481,9 @@ void north_words(BytesView bytes) {
   again.load(book.save());
   if (again.size() != book.size()) std::abort();
   const OtlpAnswer answer = read_otlp_response(bytes);
-  if (answer.rejected < 0 || answer.message.size() > 1000) std::abort();
-  if (otlp_error_words(bytes, true).size() > 1000 || otlp_error_words(bytes, false).size() > 1000)
+  constexpr std::size_t words_max = 300 * 4 + 3;  // each byte as \xNN, and "..."
+  if (answer.rejected < 0 || answer.message.size() > words_max) std::abort();
+  if (otlp_error_words(bytes, true).size() > words_max || otlp_error_words(bytes, false).size() > words_max)
     std::abort();
   (void)service_account(text_of(bytes));
   const auto keys = read_role_keys(text_of(bytes), "default", WallTime{0});
