@@ -1,8 +1,8 @@
 #include "cli/command_text.h"
 
 #include <algorithm>
-#include <cctype>
 
+#include "base/ascii.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -10,13 +10,6 @@ namespace {
 
 constexpr std::size_t overview_indent = 24;
 constexpr std::string_view config_name = "config";
-
-std::string lower(std::string_view word) {
-  std::string out(word);
-  std::ranges::transform(out, out.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
 
 // Text of ours as scdoc's text: what it takes for marks is none.
 std::string plain(std::string_view words) {
