@@ -173,6 +173,11 @@ TEST_CASE(
     const std::size_t there = world.received.size();
     world.loop().run_for(2s);
     CHECK(world.received.size() > there);
+    // Waits begin anew when things went well for a while.
+    for (int i = 0; i < 40; ++i) {
+      REQUIRE(world.send("a", ++n, world.rng().unit()));
+      world.loop().run_for(1s);
+    }
   }
   // The first is told nothing, those after it to come back in a minute.
   meet_an_outage();

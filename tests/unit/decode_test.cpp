@@ -107,9 +107,8 @@ TEST_CASE("json: with on_error = refuse a payload is decoded whole or not at all
   route.time = "ts";
   route.keep_good = false;
   route.strict = true;
-  for (const char* bad : {"{", "3", R"({"ts":1700000000})", R"({"ts":"yesterday","v":1})",
-                          R"({"ts":1700000000,"v":1,"w":1e999})", R"({"ts":1700000000,"v":1}x)",
-                          "{\"ts\":1700000000,\"v\":\"\xff\"}"}) {
+  for (const char* bad : {"{", "3", R"({"ts":"yesterday","v":1})", R"({"ts":1700000000,"v":1,"w":1e999})",
+                          R"({"ts":1700000000,"v":1}x)", "{\"ts\":1700000000,\"v\":\"\xff\"}"}) {
     const auto got = decode(route, bad);
     INFO(bad);
     CHECK_FALSE(got.status.ok());

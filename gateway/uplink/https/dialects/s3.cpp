@@ -99,7 +99,7 @@ bool good_header_name(std::string_view name) {
                                    [](char c) { return (c >= 'a' && c <= 'z') || is_digit(c) || c == '-'; });
   return letters && name != "x-amz-meta-records" &&
          std::ranges::any_of(kept_by, [name](std::string_view one) {
-           return name == one || (one.ends_with('-') && name.starts_with(one) && name != one);
+           return one.ends_with('-') ? name.starts_with(one) && name != one : name == one;
          });
 }
 
