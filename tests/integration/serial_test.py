@@ -435,9 +435,16 @@ class Chatter(threading.Thread):
         os.close(self.near)
 
     def heard(self):
+        """Looked at twice: a port that is opened anew by a reload is in the list now here, now there."""
         folder = f"/proc/{self.pid()}/fd"
+
+        def there(fd):
+            try:
+                return os.readlink(f"{folder}/{fd}") == self.name
+            except OSError:
+                return False
         try:
-            return any(os.readlink(f"{folder}/{fd}") == self.name for fd in os.listdir(folder))
+            return any(there(fd) for _ in range(2) for fd in os.listdir(folder))
         except OSError:
             return False
 
