@@ -75,9 +75,9 @@ void write_gap(std::byte* to, std::uint64_t position, std::uint64_t size) {
   std::memcpy(to, &mark, sizeof mark);
 }
 
-void write_entry(std::byte* to, std::uint64_t position, const Arrival& arrival) {
+void write_entry(std::byte* to, std::uint64_t position, const Arrival& arrival, std::size_t used) {
   EntryHead entry{};
-  entry.size = static_cast<std::uint32_t>(padded(used_of(arrival)));
+  entry.size = static_cast<std::uint32_t>(padded(used));
   entry.position = position;
   entry.received_us = arrival.received.us;
   entry.monotonic_ns = arrival.received_monotonic.ns;
@@ -98,7 +98,7 @@ void write_entry(std::byte* to, std::uint64_t position, const Arrival& arrival) 
     std::memcpy(body + arrival.input.size() + arrival.channel.size(), arrival.bytes.data(),
                 arrival.bytes.size());
   }
-  entry.crc = crc_of(to, used_of(arrival));
+  entry.crc = crc_of(to, used);
   std::memcpy(to + offsetof(EntryHead, crc), &entry.crc, sizeof entry.crc);
 }
 
@@ -356,7 +356,7 @@ Arrival MappedInbox::head_of(const Arrival& arrival) const {
 }
 
 // Where the next entry goes, behind the gap that it may need; nothing: there is no room now.
-std::optional<std::uint64_t> MappedInbox::take_place(std::size_t size) {
+inline std::optional<std::uint64_t> MappedInbox::take_place(std::size_t size) {
   const Header& h = header();
   const std::uint64_t head = h.head.load(std::memory_order_relaxed);
   const std::uint64_t tail = h.tail.load(std::memory_order_acquire);
@@ -373,7 +373,7 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
       whole.channel.size() <= 0xFFFF && whole.channel.size() + whole.bytes.size() <= message_max(whole.input);
   const std::optional<Arrival> beheaded = fits ? std::nullopt : std::optional(head_of(whole));
   const Arrival& arrival = fits ? whole : *beheaded;
-  const std::size_t size = padded(used_of(arrival));
+  const std::size_t used = used_of(arrival), size = padded(used);
   Ticket end = 0;
   {
     const std::lock_guard lock(put_mutex_);
@@ -396,7 +396,7 @@ Result<Ticket> MappedInbox::put(const Arrival& whole) {
     }
     const auto place = take_place(size);
     if (!place) return Status{Code::full, "inbox: full"};
-    write_entry(at(*place), *place, arrival);
+    write_entry(at(*place), *place, arrival, used);
     end = *place + size;
     if (session) {
       // Noted before the entry counts: a kill in between leaves a note that points beyond the head, and no

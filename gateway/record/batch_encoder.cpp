@@ -163,8 +163,9 @@ void BatchEncoder::put_column(const Readings& readings, const Group& group, cons
   column_.clear();
   wire::Writer column(column_);
   column.uint_field(1, group.metric);
-  bits_.resize(rows_.size());
-  for (std::size_t r = 0; r < rows_.size(); ++r)
+  const std::size_t rows = rows_.size();
+  bits_.resize(rows);
+  for (std::size_t r = 0; r < rows; ++r)
     bits_[r] = readings.bits[sorted_[rows_[r] - first.from + group.from]];
   switch (group.type) {
     case ValueType::number: encode_numbers(bits_, column_); break;
