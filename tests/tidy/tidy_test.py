@@ -209,6 +209,26 @@ class Tidy(unittest.TestCase):
         there = {path.stem.removesuffix("_test") for path in (ROOT / "tests" / "integration").glob("*_test.py")}
         self.assertEqual(there - run_by_name, set(), "run.sh never runs these")
 
+    def test_every_class_of_tests_is_run(self):
+        """Where run.sh names classes of a file, a class that nobody named would never run."""
+        run = (ROOT / "tests" / "run.sh").read_text()
+        whole = {name for words in re.findall(r"(?m)^    ([a-z0-9_|]+)\) .*/\$\{name\}_test\.py", run) for name in words.split("|")}
+        self.assertGreater(len(whole), 20)
+        faults, seen = [], 0
+        for path in sorted((ROOT / "tests" / "integration").glob("*_test.py")):
+            asked = re.findall(rf"integration/{path.name}((?:[ \\\n]+[A-Z][\w.]*)*)", run)
+            if path.stem.removesuffix("_test") in whole or not all(words.strip() for words in asked):
+                continue
+            named = " ".join(asked).split()
+            source = path.read_text()
+            for asks_for, name, body in re.findall(r"(?m)((?:^@.*\n)*)^class (\w+).*:\n((?:(?:[ ].*)?\n)*)", source):
+                tests = re.findall(r"(?m)^    def (test_\w+)", body)
+                seen += len(tests)
+                if name not in named and "os.environ" not in asks_for:
+                    faults += [f"{path.name}: {name}.{test}" for test in tests if f"{name}.{test}" not in named]
+        self.assertGreater(seen, 50)
+        self.assertEqual(faults, [], "no word of run.sh runs these")
+
     def test_every_program_of_doctests_is_run_everywhere(self):
         folders = re.findall(r"(?m)^millrace_test\(([\w/]+) ", (ROOT / "tests" / "CMakeLists.txt").read_text())
         programs = [folder.replace("/", "_") for folder in folders]
