@@ -274,7 +274,7 @@ class Tidy(unittest.TestCase):
         self.assertGreater(len(codes), 6)
         code = "\n".join(path.read_text() for path, name in sources("gateway", "drivers") if name != "gateway/cli/command.h")
         self.assertEqual([name for name in codes if not re.search(rf"\b{name}\b", code)], [], "nothing ends with these")
-        ours = "|".join(number for number in codes.values() if len(number) > 1)
+        ours = "|".join(number for number in codes.values() if len(number) > 1 and number != "64")  # which is many a limit
         self.assertEqual(re.findall(rf"\bint (exit_\w+) *[={{]|\b_[Ee]xit\((\d+)\)|\bconstexpr int (?:\w+ = \d+, )*(\w+ = (?:{ours}))\b", code), [],
                          "gateway/cli/command.h has the names")
         for document, begins, ends in (("packaging/man/millrace.8.scd", "# EXIT STATUS", "\n# "), ("packaging/docs/operating.md", "Exit codes:", "\n\n"),
