@@ -261,13 +261,12 @@ class Tidy(unittest.TestCase):
         every = run.split('payloads="')[1].split('"')[0].split() + run.split('parsers="')[1].split('"')[0].split()
         self.assertEqual([folder.name for folder in (ROOT / "tests" / "fuzz" / "corpus").iterdir() if folder.name not in every], [])
 
-    def test_what_the_daemon_is_made_of_is_all_there_is(self):
-        listed = re.search(r"add_library\(millrace_daemon OBJECT ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text()).group(1).split()
-        there = {f"gateway/{path.name}" for path in (ROOT / "gateway").glob("*.cpp")}
-        self.assertEqual(there - set(listed), set(), "CMakeLists.txt builds these into nothing")
-        commands = re.findall(r"(?m)^millrace_command\(\w+ (\w+)\)", (ROOT / "CMakeLists.txt").read_text())
-        helpers = {Path(name).stem for name in listed if "/cli/commands/" in name}
-        self.assertEqual({path.stem for path in (ROOT / "gateway" / "cli" / "commands").glob("*.cpp")} - helpers, set(commands))
+    def test_every_file_of_commands_has_one(self):
+        build = (ROOT / "CMakeLists.txt").read_text()
+        commands = re.findall(r"(?m)^millrace_command\(\w+ (\w+)\)", build)
+        helpers = re.findall(r"gateway/cli/commands/(\w+)\.cpp", re.search(r"add_library\(millrace_daemon OBJECT ([^)]*)\)", build).group(1))
+        self.assertGreater(len(helpers), 2)
+        self.assertEqual({path.stem for path in (ROOT / "gateway" / "cli" / "commands").glob("*.cpp")}, set(commands) | set(helpers))
 
     def test_each_exit_code_has_one_name_and_is_told(self):
         codes = dict(re.findall(r"(?m)^  (exit_\w+) = (\d+),", (ROOT / "gateway" / "cli" / "command.h").read_text()))
