@@ -1,5 +1,4 @@
 // millrace scan serial. A port that the running daemon has is left to it.
-#include <algorithm>
 #include <charconv>
 #include <cstdio>
 

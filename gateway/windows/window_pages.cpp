@@ -1,7 +1,6 @@
 #include "windows/window_pages.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstdio>
 
 #include "base/composite_key.h"

@@ -11,7 +11,6 @@
 #include <optional>
 #include <string>
 
-#include "base/rng.h"
 #include "uplink/mqtt/mqtt_uplink_config.h"
 #include "mqtt/publish_client.h"
 #include "net/reconnect.h"
