@@ -493,8 +493,8 @@ Fault read_will(Reader& reader, std::uint8_t flags, std::uint8_t version, Will& 
   return reader.ok() && !good_topic(will.topic) ? wrong("the will's topic is none to publish to") : Fault{};
 }
 
-// MQTT 3.1, section 3.1: 1 to 23 characters. 3.1.1, section 3.1.3.1: without an identifier there is nothing to
-// find a session by.
+// MQTT 3.1, section 3.1: 1 to 23 characters. 3.1.1, section 3.1.3.1: without an identifier there is nothing
+// to find a session by.
 Fault check_client_id(const Connect& connect) {
   const std::string_view id = connect.client_id;
   const auto characters = std::count_if(

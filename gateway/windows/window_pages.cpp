@@ -360,8 +360,8 @@ void WindowPages::decode_series(WindowEngine& engine, WindowDevice& device, cons
     WindowPanes panes;
     std::int64_t before = 0;
     for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
-      before = get_pane(today ? &engine.windows_[*today].aggregates : nullptr, stored[window], before,
-                        reader, panes);
+      before = get_pane(today ? &engine.windows_[*today].aggregates : nullptr, stored[window], before, reader,
+                        panes);
     }
     if (!today) continue;
     if (!series) series = &state.add_series(device, metric, unit);
@@ -373,8 +373,7 @@ void WindowPages::decode_series(WindowEngine& engine, WindowDevice& device, cons
     key->floor = floor;
     restore_panes(state, *key, std::move(panes));
   }
-  if (series && !series->keys)
-    std::erase_if(device.series, [&](const auto& s) { return s.get() == series; });
+  if (series && !series->keys) std::erase_if(device.series, [&](const auto& s) { return s.get() == series; });
 }
 
 // False: damaged. Of one whose digest is wrong nothing is taken; of one whose digest is right and whose bytes
