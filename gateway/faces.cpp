@@ -1,10 +1,8 @@
 #include "faces.h"
 
-#include <cstdlib>
 #include <utility>
 
 #include "base/logger.h"
-#include "base/text.h"
 #include "observe/device_list.h"
 
 namespace millrace {
@@ -14,20 +12,11 @@ constexpr Duration listen_again_in = std::chrono::seconds(2);
 constexpr Duration metrics_fresh_for = std::chrono::milliseconds(10);
 constexpr const char* plain_text = "text/plain; charset=utf-8";
 
-std::string reply_of(const Status& status) {
-  return status.ok() ? R"({"ok":true})" : control_error(status.detail());
-}
-
 DeviceWish wish_of(const ControlRequest& request) {
   DeviceWish wish;
-  const auto take = [&request](const char* name, std::string& to) {
-    if (const auto found = request.find(name); found != request.end()) to = found->second;
-  };
-  take("sort", wish.sort);
-  take("part", wish.part);
-  std::string most;
-  take("max", most);
-  if (!most.empty()) wish.most = std::strtoull(most.c_str(), nullptr, 10);
+  wish.sort = control_word(request, "sort", wish.sort);
+  wish.part = control_word(request, "part", wish.part);
+  wish.most = control_number(request, "max", wish.most);
   return wish;
 }
 
@@ -87,23 +76,23 @@ Status Faces::open_control() {
   log_commands_ = std::make_unique<LogCommands>(of_.loop, of_.log, of_.retry_letter, of_.leftovers);
   for (auto& [name, command] : log_commands_->table())
     control_->add(name, command.changes, std::move(command.run));
-  control_->add("reload", true,
-                [this](const ControlRequest&, ControlServer::Reply reply) { reply(reply_of(of_.reload())); });
+  control_->add("reload", true, [this](const ControlRequest&, ControlServer::Reply reply) {
+    reply(control_reply(of_.reload()));
+  });
   control_->add("forget", true, [this](const ControlRequest& request, ControlServer::Reply reply) {
-    const auto name = request.find("uplink");
-    if (name == request.end() || name->second.empty() || name->second.front() == '@')
-      return reply(control_error("which uplink?"));
-    reply(reply_of(of_.forget(name->second)));
+    const std::string name = control_word(request, "uplink");
+    if (name.empty() || name.front() == '@') return reply(control_error("which uplink?"));
+    reply(control_reply(of_.forget(name)));
   });
   return {};
 }
 
 // {"next": the number to ask from, "letters": "NUMBER HEX" a line}.
 std::string Faces::live_payloads(const ControlRequest& request) {
-  const auto input = request.find("input"), from = request.find("from");
-  if (input == request.end() || input->second.empty()) return control_error("of which input?");
-  const std::uint64_t number = from == request.end() ? 0 : std::strtoull(from->second.c_str(), nullptr, 10);
-  const LivePayloads::Page page = of_.payloads.since(input->second, number, of_.loop.now());
+  const std::string input = control_word(request, "input");
+  if (input.empty()) return control_error("of which input?");
+  const LivePayloads::Page page =
+      of_.payloads.since(input, control_number(request, "from", 0), of_.loop.now());
   if (page.refused) return control_error("others watch as many inputs as can be watched at a time");
   JsonWriter json;
   json.begin_object().member("next", page.next).member("letters", letters_in_hex(page.letters)).end_object();

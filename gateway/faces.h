@@ -31,7 +31,7 @@ class Faces {
     DeviceTable& devices;
     SelfReport& report;
     LivePayloads& payloads;
-    LogCommands::Retry retry_letter;
+    LetterCommands::Retry retry_letter;
     LogCommands::Leftovers leftovers;
     std::function<Status()> reload;
     std::function<Status(const std::string& uplink)> forget;

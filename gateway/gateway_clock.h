@@ -8,7 +8,6 @@
 #include <string>
 
 #include "clock_notes.h"
-#include "config/config.h"
 #include "ingest/clock_trust.h"
 #include "ingest/clock_watch.h"
 #include "log/sqlite_log.h"

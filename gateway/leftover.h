@@ -1,7 +1,7 @@
 // A log that another version of Millrace left in the folder of ours (it found a format it did not know and
 // kept its own beside it, with an epoch of its own). It is drained first, uplink by uplink, and goes when
 // nothing of it is left: also nothing of an uplink that is no longer configured, until somebody forgets that.
-// A standby has no part in it: what is here waits for the uplink itself.
+// A standby has no part in it: what is here waits for the uplink itself. On the loop.
 #pragma once
 
 #include <functional>

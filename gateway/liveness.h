@@ -25,7 +25,6 @@
 #include <set>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "base/metrics.h"
 #include "ingest/intake.h"

@@ -1,7 +1,6 @@
 #include "log_commands.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/text.h"
 #include "clock_notes.h"
@@ -14,24 +13,11 @@ namespace millrace {
 namespace {
 
 constexpr std::size_t page_bytes = 16 << 10;  // of columns: about a megabyte of JSON
-// of lines in one answer, about: the client comes back for the rest
-constexpr std::size_t answer_bytes_max = 1 << 20;
-constexpr std::size_t last_max = 200, dead_page_max = 200, whole_letters_max = 8;
+constexpr std::size_t last_max = 200;
 // for one number among those around it: some megabytes
 constexpr std::size_t look_pages_max = 32, look_page_bytes = 256 << 10;
-constexpr std::size_t retried_at_once = 64;  // payloads that are decoded again and share a commit
 // A commit that fails once may succeed on a fresh head.
 constexpr Duration stuck_look_every = std::chrono::seconds(1), stuck_after = std::chrono::seconds(3);
-
-std::string word(const ControlRequest& request, const std::string& key, const std::string& otherwise = {}) {
-  const auto found = request.find(key);
-  return found == request.end() ? otherwise : found->second;
-}
-
-Sequence number_of(const ControlRequest& request, const std::string& key, Sequence otherwise) {
-  const std::string text = word(request, key);
-  return text.empty() ? otherwise : std::strtoull(text.c_str(), nullptr, 10);
-}
 
 std::optional<Lane> lane_of(const std::string& name) {
   for (const Lane lane : all_lanes) {
@@ -39,24 +25,6 @@ std::optional<Lane> lane_of(const std::string& name) {
   }
   return std::nullopt;
 }
-
-void write_letter(JsonWriter& json, Sequence number, const Record& record, std::size_t payload_max) {
-  const auto& dead = std::get<DeadDetail>(record.detail->body);
-  json.begin_object()
-      .member("number", number)
-      .member("time", format_time(record.time))
-      .member("from", dead.consumer);
-  if (dead.source != DeadDetail::Source::unknown || dead.number != 0)
-    json.member("source", dead.from_uplink() ? "uplink" : "input");
-  json.member("reason", dead.reason)
-      .member("channel", dead.channel)
-      .member("size", static_cast<std::uint64_t>(dead.payload.size()));
-  if (dead.whole_size > 0) json.member("whole_size", dead.whole_size);
-  if (!dead.missing.empty()) json.member("partly", true);  // the rest of it has entered
-  json.member("payload", printable(dead.payload, payload_max)).end_object();
-}
-
-std::string ok_reply() { return R"({"ok":true})"; }
 
 std::string segments_of(const SqliteLog& log) {
   const auto segments = log.segments();
@@ -89,6 +57,11 @@ std::map<std::string, LogCommands::Command> LogCommands::table() {
       (this->*run)(request, std::move(reply));
     };
   };
+  const auto of_letters = [this](void (LetterCommands::*run)(const ControlRequest&, ControlServer::Reply)) {
+    return [this, run](const ControlRequest& request, ControlServer::Reply reply) {
+      (letters_.*run)(request, std::move(reply));
+    };
+  };
   const auto plain = [this](void (LogCommands::*run)(ControlServer::Reply)) {
     return [this, run](const ControlRequest&, ControlServer::Reply reply) { (this->*run)(std::move(reply)); };
   };
@@ -102,11 +75,11 @@ std::map<std::string, LogCommands::Command> LogCommands::table() {
       {"log.seal", {true, plain(&LogCommands::seal)}},
       {"log.seal_leftovers", {true, plain(&LogCommands::seal_leftovers), true}},
       {"log.forget", {true, with_request(&LogCommands::forget), true}},
-      {"dlq.ls", {false, with_request(&LogCommands::dead_ls)}},
-      {"dlq.show", {false, with_request(&LogCommands::dead_show)}},
-      {"dlq.letters", {false, with_request(&LogCommands::dead_letters)}},
-      {"dlq.retry", {true, with_request(&LogCommands::dead_retry)}},
-      {"dlq.drop", {true, with_request(&LogCommands::dead_drop)}},
+      {"dlq.ls", {false, of_letters(&LetterCommands::ls)}},
+      {"dlq.show", {false, of_letters(&LetterCommands::show)}},
+      {"dlq.letters", {false, of_letters(&LetterCommands::whole)}},
+      {"dlq.retry", {true, of_letters(&LetterCommands::retry)}},
+      {"dlq.drop", {true, of_letters(&LetterCommands::drop)}},
   };
   for (auto& [name, command] : commands) {
     if (!command.changes) continue;
@@ -204,11 +177,11 @@ void LogCommands::stat(ControlServer::Reply reply) {
 // A page of a lane: {"next": the number to go on with, 0 at the end, "unreadable": records that could not be
 // shown, "lines": as text}.
 void LogCommands::read(const ControlRequest& request, ControlServer::Reply reply) {
-  const auto lane = lane_of(word(request, "lane", "raw"));
+  const auto lane = lane_of(control_word(request, "lane", "raw"));
   if (!lane) return reply(control_error("there is no such lane; there are alarm, window, raw, held, dead"));
-  const Sequence from = std::max<Sequence>(1, number_of(request, "from", 1)),
-                 to = number_of(request, "to", UINT64_MAX);
-  const bool csv = word(request, "format") == "csv";
+  const Sequence from = std::max<Sequence>(1, control_number(request, "from", 1)),
+                 to = control_number(request, "to", UINT64_MAX);
+  const bool csv = control_word(request, "format") == "csv";
   if (from > std::min(to, log_.last_committed())) return reply(R"({"next":0,"unreadable":0,"lines":""})");
   const BootTimes times = boot_times_of(log_);
   log_.read(
@@ -225,14 +198,14 @@ void LogCommands::read(const ControlRequest& request, ControlServer::Reply reply
             unreadable += row.count;  // told, and what lies behind it is shown all the same
             continue;
           }
-          for (std::size_t i = 0; i < records.size() && lines.size() < answer_bytes_max; ++i) {
+          for (std::size_t i = 0; i < records.size() && lines.size() < ControlServer::answer_bytes_max; ++i) {
             const Sequence number = row.first + i;
             if (number < from || number > to) continue;
             lines += csv ? record_as_csv(number, lane, records[i]) : record_as_json(number, lane, records[i]);
             lines += '\n';
             next = number + 1;
           }
-          if (lines.size() >= answer_bytes_max) break;
+          if (lines.size() >= ControlServer::answer_bytes_max) break;
         }
         JsonWriter json;
         json.begin_object()
@@ -247,10 +220,10 @@ void LogCommands::read(const ControlRequest& request, ControlServer::Reply reply
 // What came last in a lane, the newest first: {"next": the number to go on with as `from`, 0 at the end,
 // "lines": as text}. A page may have less than `max` of them, or none, and go on all the same.
 void LogCommands::last(const ControlRequest& request, ControlServer::Reply reply) {
-  const auto lane = lane_of(word(request, "lane"));
+  const auto lane = lane_of(control_word(request, "lane"));
   if (!lane) return reply(control_error("there is no such lane; there are alarm, window, raw, held, dead"));
-  const std::size_t max = std::min<std::size_t>(last_max, number_of(request, "max", 20));
-  const Sequence from = number_of(request, "from", UINT64_MAX);
+  const std::size_t max = std::min<std::size_t>(last_max, control_number(request, "max", 20));
+  const Sequence from = control_number(request, "from", UINT64_MAX);
   if (from == 0) return reply(R"({"next":0,"lines":""})");
   log_.read(*lane, {1, from}, Log::Direction::down, page_bytes,
             [lane = *lane, from, max, times = boot_times_of(log_),
@@ -365,7 +338,7 @@ struct LogCommands::Forgetting {
 // Ours comes last: dead letters of those that others left move into it meanwhile (leftover.h), and what was
 // read of them before the device was out of them is in its open group by then.
 void LogCommands::forget(const ControlRequest& request, ControlServer::Reply reply) {
-  const std::string device = word(request, "device"), before = word(request, "before");
+  const std::string device = control_word(request, "device"), before = control_word(request, "before");
   if (device.empty()) return reply(control_error("which device?"));
   std::optional<WallTime> until;
   if (!before.empty()) {
@@ -394,15 +367,15 @@ void LogCommands::forget(const ControlRequest& request, ControlServer::Reply rep
 
 void LogCommands::device(const ControlRequest& request, ControlServer::Reply reply) {
   LatestValues::Wish wish;
-  const std::string device = word(request, "device");
+  const std::string device = control_word(request, "device");
   if (device.empty()) return reply(control_error("which device?"));
   wish.devices.insert(device);
-  wish.after = number_of(request, "after", 0);
+  wish.after = control_number(request, "after", 0);
   // of this one it is asked how far uplinks are
-  if (const Sequence number = number_of(request, "number", 0); number > 0) {
+  if (const Sequence number = control_number(request, "number", 0); number > 0) {
     LatestValues::Found asked;
     asked.number = number;
-    asked.lane = lane_of(word(request, "lane")).value_or(Lane::raw);
+    asked.lane = lane_of(control_word(request, "lane")).value_or(Lane::raw);
     return tell_where(asked, std::move(reply));
   }
   look_for(std::move(wish), std::move(reply));
@@ -470,16 +443,16 @@ void LogCommands::look_for_letters(const std::shared_ptr<Sought>& sought, Sequen
     any = any || log_.ledger(consumer, sought->found.lane).settled[static_cast<std::size_t>(How::dead)] > 0;
   // A letter is younger than what it is about.
   if (!any || pages == 0 || from <= sought->found.number) return sought->reply(answer_of(*sought));
-  find_dead({sought->found.number + 1, from}, Log::Direction::down, dead_page_max,
-            [this, sought, pages](const Result<Letters>& page) {
-              if (!page.ok()) return sought->reply(answer_of(*sought));
-              for (const auto& [number, record] : page.value().letters) {
-                const auto& dead = std::get<DeadDetail>(record.detail->body);
-                if (dead.from_uplink() && dead.number == sought->found.number)
-                  sought->refused.emplace(dead.consumer, dead.reason);
-              }
-              look_for_letters(sought, page.value().next, pages - 1);
-            });
+  letters_.find({sought->found.number + 1, from}, Log::Direction::down, LetterCommands::page_max,
+                [this, sought, pages](const Result<LetterCommands::Letters>& page) {
+                  if (!page.ok()) return sought->reply(answer_of(*sought));
+                  for (const auto& [number, record] : page.value().letters) {
+                    const auto& dead = std::get<DeadDetail>(record.detail->body);
+                    if (dead.from_uplink() && dead.number == sought->found.number)
+                      sought->refused.emplace(dead.consumer, dead.reason);
+                  }
+                  look_for_letters(sought, page.value().next, pages - 1);
+                });
 }
 
 // {"number": of the newest, 0: none was found, "committed": the log's last number, "records": [...],
@@ -533,221 +506,6 @@ std::string LogCommands::answer_of(const Sought& sought) const {
   std::string out = json.take();
   out.pop_back();
   return text(out, ",\"records\":[", records, "]}");
-}
-
-// ---- dead letters
-
-// A page of the letters of `range`, the newest first (down) or the oldest (up), without those that were
-// struck. A page has at least one letter unless there is none left.
-void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t max, Found found,
-                            std::vector<Sequence> unreadable) {
-  if (range.first > range.last) return found(Letters{});
-  log_.read(Lane::dead, range, direction, 256 << 10,
-            [this, range, direction, max, times = boot_times_of(log_), found = std::move(found),
-             unreadable = std::move(unreadable)](const Result<std::vector<Row>>& rows) {
-              if (!rows.ok()) return found(rows.status());
-              const bool down = direction == Log::Direction::down;
-              Letters page;
-              page.unreadable = unreadable;
-              for (const Row& row : rows.value()) {
-                page.next = down ? row.first - 1 : row.last() + 1;
-                std::vector<Record> records;
-                if (!decode_redated(*row.columns, row.zstd, times, records).ok()) {
-                  page.unreadable.push_back(row.last());
-                  continue;
-                }
-                for (std::size_t k = 0; k < records.size(); ++k) {
-                  const std::size_t i = down ? records.size() - 1 - k : k;
-                  const Sequence number = row.first + i;
-                  if (number < range.first || number > range.last || log_.is_struck(number)) continue;
-                  if (!records[i].detail || !std::holds_alternative<DeadDetail>(records[i].detail->body))
-                    continue;
-                  if (page.letters.size() == max) {
-                    page.next = number;
-                    return found(std::move(page));
-                  }
-                  page.letters.emplace_back(number, std::move(records[i]));
-                }
-              }
-              const Range rest = down ? Range{range.first, page.next} : Range{page.next, range.last};
-              if (rows.value().empty() || page.next < range.first || page.next > range.last) page.next = 0;
-              if (page.letters.empty() && page.next != 0)
-                return find_dead(rest, direction, max, found, std::move(page.unreadable));
-              found(std::move(page));
-            });
-}
-
-// A page: {"next": the number to go on with as `from`, 0 at the end, "lines": a JSON object a letter, the
-// newest first}.
-void LogCommands::dead_ls(const ControlRequest& request, ControlServer::Reply reply) {
-  const std::size_t max = std::min<std::size_t>(dead_page_max, number_of(request, "max", 20));
-  const Sequence from = number_of(request, "from", UINT64_MAX);
-  find_dead({1, from}, Log::Direction::down, max, [reply](const Result<Letters>& page) {
-    if (!page.ok()) return reply(control_error(page.status().detail()));
-    std::string lines;
-    for (const auto& [number, record] : page.value().letters) {
-      JsonWriter json;
-      write_letter(json, number, record, 256);
-      lines += json.text();
-      lines += '\n';
-    }
-    JsonWriter json;
-    json.begin_object().member("next", page.value().next).member("lines", lines).end_object();
-    reply(json.take());
-  });
-}
-
-void LogCommands::dead_show(const ControlRequest& request, ControlServer::Reply reply) {
-  const Sequence number = number_of(request, "number", 0);
-  find_dead({number, number}, Log::Direction::down, 1, [reply](const Result<Letters>& page) {
-    if (!page.ok()) return reply(control_error(page.status().detail()));
-    if (page.value().letters.empty()) return reply(control_error("there is no dead letter of this number"));
-    const auto& [number_of_letter, record] = page.value().letters[0];
-    JsonWriter json;
-    write_letter(json, number_of_letter, record, 1 << 20);
-    reply(json.take());
-  });
-}
-
-std::string letters_in_hex(const std::vector<std::pair<Sequence, Record>>& letters) {
-  std::string lines;
-  for (const auto& [number, letter] : letters)
-    lines += text(number, " ", to_hex(encode_record(letter)), "\n");
-  return lines;
-}
-
-// {"next": ..., "letters": "NUMBER HEX" a line}; the newest first.
-void LogCommands::dead_letters(const ControlRequest& request, ControlServer::Reply reply) {
-  const std::size_t max =
-      std::min<std::size_t>(whole_letters_max, number_of(request, "max", whole_letters_max));
-  find_dead({1, number_of(request, "from", UINT64_MAX)}, Log::Direction::down, max,
-            [reply](const Result<Letters>& page) {
-              if (!page.ok()) return reply(control_error(page.status().detail()));
-              std::string lines;
-              Sequence next = page.value().next;
-              for (const auto& [number, letter] : page.value().letters) {
-                if (lines.size() >= answer_bytes_max) {
-                  next = number;
-                  break;
-                }
-                lines += letters_in_hex({{number, letter}});
-              }
-              JsonWriter json;
-              json.begin_object().member("next", next).member("letters", lines).end_object();
-              reply(json.take());
-            });
-}
-
-// The oldest first; what dies again meanwhile lies behind `range` and is left alone. Records go to their
-// uplink one after the other; payloads are decoded some at a time, so that they and what is struck share a
-// commit.
-struct LogCommands::Retrying {
-  ControlServer::Reply reply;
-  Range range;
-  std::vector<std::pair<Sequence, Record>> left;  // of this page, the last comes first
-  std::vector<Sequence> unreadable;
-  Sequence struck_from = 0;  // behind the letter before this one; 0: not known, it is the first
-  std::size_t flying = 0;
-  bool sending = false;  // what flies is on its way to an uplink
-  bool walking = false;
-  std::uint64_t done = 0, failed = 0;
-  std::string reason;
-
-  bool may_start() const {
-    if (left.empty() || flying == 0) return !left.empty();
-    const auto& letter = std::get<DeadDetail>(left.back().second.detail->body);
-    return !sending && !letter.from_uplink() && flying < retried_at_once;
-  }
-  // Numbers are shared by all lanes: with those that lie between, ranges of struck letters touch and stay
-  // one.
-  Range strike_of(Sequence number) {
-    Sequence first = struck_from == 0 ? number : struck_from;
-    for (const Sequence last : unreadable) {
-      if (last < number) first = std::max(first, last + 1);
-    }
-    struck_from = number + 1;
-    return {first, number};
-  }
-};
-
-void LogCommands::dead_retry(const ControlRequest& request, ControlServer::Reply reply) {
-  if (!retry_) return reply(control_error("the gateway must run: it is what decodes and delivers"));
-  if (!retrying_.expired()) return reply(control_error("a retry is under way; try again when it is over"));
-  const Sequence number = number_of(request, "number", 0);
-  auto work = std::make_shared<Retrying>();
-  retrying_ = work;
-  work->reply = std::move(reply);
-  work->range = number ? Range{number, number} : Range{1, log_.last_committed()};
-  retry_next(work);
-}
-
-void LogCommands::retry_one(const std::shared_ptr<Retrying>& work) {
-  const auto [number, letter] = std::move(work->left.back());
-  work->left.pop_back();
-  const Range strike = work->strike_of(number);
-  if (log_.is_struck(number)) return;  // it was dropped meanwhile
-  if (!log_.can_strike(strike)) {
-    ++work->failed;
-    work->reason = StruckLetters::full_words;
-    return;
-  }
-  work->sending = std::get<DeadDetail>(letter.detail->body).from_uplink();
-  ++work->flying;
-  retry_(strike, letter, [this, work](const Status& status) {
-    --work->flying;
-    ++(status.ok() ? work->done : work->failed);
-    if (!status.ok()) work->reason = status.detail();
-    retry_next(work);
-  });
-}
-
-void LogCommands::retry_next(const std::shared_ptr<Retrying>& work) {
-  if (std::exchange(work->walking, true)) return;  // of a letter that failed at once: the loop below goes on
-  while (work->may_start()) retry_one(work);
-  work->walking = false;
-  if (work->flying > 0) return;
-  find_dead(work->range, Log::Direction::up, dead_page_max, [this, work](Result<Letters> page) {
-    if (!page.ok()) return work->reply(control_error(page.status().detail()));
-    if (!page.value().letters.empty()) {
-      const Sequence next = page.value().next;
-      work->left = std::move(page.value().letters);
-      // Those behind the last letter of the page before lie before the first of this one.
-      std::erase_if(work->unreadable, [&](Sequence last) { return last < work->struck_from; });
-      const auto& more = page.value().unreadable;
-      work->unreadable.insert(work->unreadable.end(), more.begin(), more.end());
-      work->range.first = next != 0 ? next : work->range.last + 1;
-      std::reverse(work->left.begin(), work->left.end());
-      return retry_next(work);
-    }
-    if (work->done + work->failed == 0) {
-      return work->reply(control_error(work->range.first == work->range.last
-                                           ? "there is no dead letter of this number"
-                                           : "there are no dead letters"));
-    }
-    JsonWriter json;
-    json.begin_object().member("retried", work->done).member("still_dead", work->failed);
-    if (work->failed > 0) json.member("reason", work->reason);
-    json.end_object();
-    work->reply(json.take());
-  });
-}
-
-void LogCommands::dead_drop(const ControlRequest& request, ControlServer::Reply reply) {
-  const Sequence number = number_of(request, "number", 0);
-  if (number == 0 && word(request, "all") != "true")
-    return reply(control_error("which one? (a number, or --all)"));
-  find_dead(number ? Range{number, number} : Range{1, UINT64_MAX}, Log::Direction::down, 1,
-            [this, number, reply](const Result<Letters>& page) {
-              if (!page.ok()) return reply(control_error(page.status().detail()));
-              if (page.value().letters.empty())
-                return reply(control_error(number ? "there is no dead letter of this number"
-                                                  : "there are no dead letters"));
-              const Range dropped = number ? Range{number, number} : Range{1, log_.last_committed()};
-              if (!log_.can_strike(dropped)) return reply(control_error(StruckLetters::full_words));
-              log_.commit({.struck = {dropped}, .urgent = true}, [reply](const Status& status) {
-                reply(status.ok() ? ok_reply() : control_error(status.detail()));
-              });
-            });
 }
 
 }  // namespace millrace

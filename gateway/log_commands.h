@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "latest_values.h"
+#include "letter_commands.h"
 #include "log/sqlite_log.h"
 #include "observe/control.h"
 
@@ -17,17 +18,12 @@ namespace millrace {
 
 class LogCommands {
  public:
-  // Takes a dead letter (a record with a DeadDetail) up again: `done` with success when it was delivered or
-  // decoded, and the log was told to strike it. `strike`: the letter's number is the last of it, those before
-  // are no letters'.
-  using Retry = std::function<void(Range strike, const Record& letter, std::function<void(Status)> done)>;
-
   // The logs that other versions left in the folder (leftover.h), as they are now.
   using Leftovers = std::function<std::vector<SqliteLog*>()>;
 
   // `retry` is null on a stopped log: nobody is there to deliver to.
-  LogCommands(Loop& loop, SqliteLog& log, Retry retry, Leftovers leftovers = nullptr)
-      : loop_(loop), log_(log), retry_(std::move(retry)), leftovers_(std::move(leftovers)) {}
+  LogCommands(Loop& loop, SqliteLog& log, LetterCommands::Retry retry, Leftovers leftovers = nullptr)
+      : loop_(loop), log_(log), letters_(log, std::move(retry)), leftovers_(std::move(leftovers)) {}
 
   struct Command {
     bool changes;
@@ -55,25 +51,6 @@ class LogCommands {
   void count_since(const std::shared_ptr<Sought>& sought, Sequence from, std::size_t pages);
   void look_for_letters(const std::shared_ptr<Sought>& sought, Sequence from, std::size_t pages);
   std::string answer_of(const Sought& sought) const;
-  void dead_ls(const ControlRequest& request, ControlServer::Reply reply);
-  void dead_show(const ControlRequest& request, ControlServer::Reply reply);
-  void dead_letters(const ControlRequest& request, ControlServer::Reply reply);
-  void dead_retry(const ControlRequest& request, ControlServer::Reply reply);
-  void dead_drop(const ControlRequest& request, ControlServer::Reply reply);
-  struct Letters {
-    std::vector<std::pair<Sequence, Record>> letters;
-    // the last numbers of rows that could not be read: there may be letters
-    std::vector<Sequence> unreadable;
-    Sequence next = 0;  // where the next page begins; 0: there is none
-  };
-  using Found = std::function<void(Result<Letters>)>;
-  // `unreadable`: of the rows before `range`, where nothing else was found.
-  void find_dead(Range range, Log::Direction direction, std::size_t max, Found found,
-                 std::vector<Sequence> unreadable = {});
-  struct Retrying;
-  void retry_one(const std::shared_ptr<Retrying>& work);
-  void retry_next(const std::shared_ptr<Retrying>& work);
-
   struct Asked;
   ControlServer::Reply unless_stuck(ControlServer::Reply reply, bool of_leftovers);
   void look_whether_stuck(const std::shared_ptr<Asked>& asked, Duration stuck);
@@ -83,12 +60,8 @@ class LogCommands {
 
   Loop& loop_;
   SqliteLog& log_;
-  Retry retry_;
+  LetterCommands letters_;
   Leftovers leftovers_;
-  std::weak_ptr<Retrying> retrying_;  // there is one at a time
 };
-
-// Letters whole, for whoever decodes them: "NUMBER HEX" a line, the record of each as it is stored.
-std::string letters_in_hex(const std::vector<std::pair<Sequence, Record>>& letters);
 
 }  // namespace millrace

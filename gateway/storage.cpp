@@ -6,7 +6,6 @@
 #include "base/logger.h"
 #include "base/rng.h"
 #include "base/text.h"
-#include "base/utf8.h"
 #include "cli/command.h"
 #include "windows/window_pages.h"
 

@@ -11,7 +11,7 @@ demo="mosquitto mosquitto-clients openssl python3"
 kafka=""  # Java and Maven bring Apache Kafka; where they are there already, from whatever source, they are good
 command -v java >/dev/null || kafka="$kafka openjdk-17-jre-headless"
 command -v mvn >/dev/null || kafka="$kafka maven"
-test="scdoc chromium chromium-driver python3-selenium faketime tmux iproute2 python3-confluent-kafka python3-zstandard python3-paho-mqtt python3-influxdb socat gpsd gpsd-tools clang-format-14 clang-14 libclang-rt-14-dev
+test="scdoc chromium chromium-driver python3-selenium faketime tmux iproute2 procps curl python3-confluent-kafka python3-zstandard python3-paho-mqtt python3-influxdb socat gpsd gpsd-tools clang-format-14 clang-14 libclang-rt-14-dev
   libsimdjson-dev libcbor-dev libcsv-dev libprotobuf-dev"
 package="debhelper dpkg-dev fakeroot lintian scdoc mmdebstrap systemd-container mosquitto python3 bash-completion"
 arm="gcc-arm-none-eabi libnewlib-arm-none-eabi crossbuild-essential-arm64 crossbuild-essential-armhf qemu-user-static socat"

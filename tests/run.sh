@@ -131,7 +131,7 @@ one() { # name of a test
     sparkplug_edge|roles) run "$name" timeout 300 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     standby) run standby timeout 300 /usr/bin/python3 tests/integration/standby_test.py Https.test_an_outage_goes_to_the_spare_side_and_nothing_twice; run iot_clouds timeout 300 /usr/bin/python3 tests/integration/iot_clouds_test.py ;;
     standby_more) run standby_more_packages packaging/install-deps.sh north; run standby_more env MILLRACE_KILLS=30 timeout 1800 /usr/bin/python3 tests/integration/standby_test.py; run iot_clouds_more env MILLRACE_KILLS=1 timeout 600 /usr/bin/python3 tests/integration/iot_clouds_test.py ;;
-    configs) run configs timeout 120 /usr/bin/python3 tests/integration/configs_test.py Old Some
+    configs) run configs timeout 120 /usr/bin/python3 tests/integration/configs_test.py Old Serial Some
       run some_random_configs env MILLRACE_CONFIGS=4 timeout 120 /usr/bin/python3 tests/integration/random_configs_test.py ;;
     many_configs) run many_configs timeout 900 /usr/bin/python3 tests/integration/configs_test.py All ;;
     random_configs) run random_configs env MILLRACE_CONFIGS=200 timeout 3000 /usr/bin/python3 tests/integration/random_configs_test.py ;;
@@ -139,7 +139,7 @@ one() { # name of a test
     page) run page timeout 300 /usr/bin/python3 tests/integration/page_test.py OnTheWire InABrowser ;;
     page_costs) run page_costs timeout 300 /usr/bin/python3 tests/integration/page_test.py Costs ;;
     modbus_share) run modbus_share env MILLRACE_SHARE=0.95 timeout 300 /usr/bin/python3 tests/integration/modbus_test.py Trouble.test_one_dead_and_one_slow_of_32_cost_the_others_nothing ;;
-    serial_pouring) run serial_pouring env MILLRACE_KILLS=50 timeout 1800 /usr/bin/python3 tests/integration/serial_test.py Pouring Devices InTheMiddle.test_a_line_is_not_joined_with_another_over_what_a_full_log_lost ;;
+    serial_pouring) run serial_pouring env MILLRACE_KILLS=50 timeout 1800 /usr/bin/python3 tests/integration/serial_test.py Pouring Streams Devices InTheMiddle.test_a_line_is_not_joined_with_another_over_what_a_full_log_lost ;;
     firmware_size) run firmware_size proto/device/size.sh ;;
     https) run https timeout 300 /usr/bin/python3 tests/integration/https_test.py Stored Lies.test_what_is_no_success \
       Connections.test_as_many_requests_as_connections ;;

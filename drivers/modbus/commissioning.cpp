@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstdio>
 
 #include "base/text.h"
 #include "base/utf8.h"
+#include "cli/command.h"
 #include "drivers/modbus/asker.h"
 #include "drivers/modbus/points.h"
 #include "drivers/modbus/registers.h"
@@ -15,7 +15,6 @@
 namespace millrace {
 namespace {
 
-constexpr int none_found = 1, unavailable = 69;
 constexpr std::size_t units_at_first = 16;  // of each setting, before all units of any
 
 std::string padded(std::string text, std::size_t width) {
@@ -134,7 +133,7 @@ class Scan {
       for (const ModbusInputConfig& setting : settings) {
         const std::size_t to = std::min(wish_.units.size(), from + std::max(units_at_first, from));
         const bool there = some(setting, from, to);
-        if (found_.empty() && !there) return unavailable;
+        if (found_.empty() && !there) return exit_unavailable;
         if (found_.empty()) continue;
         // A port or connection that goes later takes nothing of what was found.
         if (there && to < wish_.units.size()) some(setting, to, wish_.units.size());
@@ -232,7 +231,7 @@ class Scan {
              : damaged_ > 0 ? "nobody answered so that it could be read; something does answer, at another "
                               "speed or parity, or two at once\n"
                             : "nobody answered\n");
-      return none_found;
+      return exit_no;
     }
     print_("\n# What was found, for millrace.toml:\n" + bus_toml(bus_));
     for (const Found& found : found_) {
@@ -316,7 +315,7 @@ int read_modbus(const ModbusInputConfig& bus, const ReadWish& wish,
   const auto line = make_line(clock, bus, never);
   if (Status status = line->open(); !status.ok()) {
     complain(status.detail());
-    return unavailable;
+    return exit_unavailable;
   }
   Asker asker(clock, *line, 0, random_from_kernel(), never);
   asker.opened(bus.timeout);
@@ -325,7 +324,7 @@ int read_modbus(const ModbusInputConfig& bus, const ReadWish& wish,
                                  wish.unit, " on ", line_words(bus));
   if (outcome.answer != Answer::data) {
     complain(text(where, ": ", answer_words(outcome)));
-    return outcome.answer == Answer::exception ? none_found : unavailable;
+    return outcome.answer == Answer::exception ? exit_no : exit_unavailable;
   }
   print(text(where, ", in ", format_duration(std::chrono::microseconds(to_us(outcome.took))), "\n\n",
              shown_registers(wish.span, outcome.data)));

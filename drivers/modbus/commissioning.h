@@ -27,7 +27,9 @@ struct ScanWish {
   Duration budget{0};  // then it stops, with what it has
 };
 
-// `print` takes results, `progress` a line that the next one overwrites. The code is that of a command.
+// `print` takes results, `progress` a line that the next one overwrites. The code is that of a command:
+// exit_no when nobody answered or what answered was an exception, exit_unavailable when the bus could not be
+// had.
 int read_modbus(const ModbusInputConfig& bus, const ReadWish& wish,
                 const std::function<void(const std::string&)>& print,
                 const std::function<void(const std::string&)>& complain);

@@ -13,7 +13,6 @@
 #include <atomic>
 #include <memory>
 #include <span>
-#include <string>
 
 #include "base/files.h"
 #include "drivers/modbus/line.h"

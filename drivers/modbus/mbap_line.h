@@ -8,8 +8,6 @@
 #include <array>
 #include <atomic>
 #include <memory>
-#include <span>
-#include <string>
 
 #include "drivers/modbus/line.h"
 #include "net/waiting_stream.h"

@@ -1,7 +1,5 @@
 // millrace scan modbus, read modbus: from the command line to commissioning. A port that the running daemon
 // has is left to it.
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
@@ -168,7 +166,6 @@ int read_bus(const ReadModbus& arguments, ModbusInputConfig bus) {
                   text("--count: at most ", most, " can be read at a time, and a table ends at 65535"));
   wish.span.first = static_cast<std::uint16_t>(arguments.address);
   wish.span.count = static_cast<std::uint16_t>(arguments.count);
-  const auto print = [](const std::string& words) { std::fputs(words.c_str(), stdout); };
   return read_modbus(bus, wish, print, [](const std::string& words) { (void)refuse(0, words); });
 }
 
@@ -190,18 +187,9 @@ int scan_bus(const ScanModbus& arguments, const ModbusInputConfig& bus) {
   if (wish.units.empty())
     return refuse(exit_usage, text("--unit: \"", arguments.units, "\" is not a list of units, like 1-16,20"));
   wish.budget = arguments.budget;
-  const bool terminal = ::isatty(STDERR_FILENO);
   std::fprintf(stderr, "asking for holding register 0; nothing is written. At most %s\n",
                format_duration(wish.budget).c_str());
-  return scan_modbus(
-      bus, wish,
-      [](const std::string& words) {
-        std::fputs(words.c_str(), stdout);
-        std::fflush(stdout);
-      },
-      [terminal](const std::string& words) {
-        if (terminal) std::fprintf(stderr, "\r\033[K%s", words.c_str());
-      });
+  return scan_modbus(bus, wish, print_now, show_progress);
 }
 
 // `work` with the bus that the options say, where nobody else has it.

@@ -1,7 +1,6 @@
 // inputs.modbus: registers and coils of devices on a bus.
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <set>
 
 #include "base/files.h"

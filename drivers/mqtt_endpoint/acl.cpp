@@ -1,7 +1,6 @@
 #include "drivers/mqtt_endpoint/acl.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "base/topic_filter.h"
 

@@ -4,8 +4,9 @@
 // subscription is answered "not authorised", but to what a format of the routes says back to a publisher (a
 // request to be born anew), which the publisher may hear.
 //
-// This half owns sockets, time and limits; what a connection says is in endpoint_connection, who may say it
-// in access, what is kept of a client in sessions and client_session. On the loop.
+// This half owns sockets, time and limits (mqtt_endpoint.cpp), and who comes and goes (endpoint_clients.cpp);
+// what a connection says is in endpoint_connection, who may say it in access, what is kept of a client in
+// sessions and client_session. On the loop.
 #pragma once
 
 #include <deque>
@@ -16,7 +17,6 @@
 #include <vector>
 
 #include "base/backoff.h"
-#include "base/metrics.h"
 #include "base/rng.h"
 #include "drivers/mqtt_endpoint/endpoint_config.h"
 #include "drivers/mqtt_endpoint/access.h"
@@ -24,6 +24,7 @@
 #include "drivers/mqtt_endpoint/complaints.h"
 #include "drivers/mqtt_endpoint/denials.h"
 #include "drivers/mqtt_endpoint/endpoint_connection.h"
+#include "drivers/mqtt_endpoint/endpoint_metrics.h"
 #include "drivers/mqtt_endpoint/lobby.h"
 #include "drivers/mqtt_endpoint/sessions.h"
 #include "drivers/mqtt_endpoint/wills.h"
@@ -90,12 +91,15 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   void gone(Link& link);
   void drop(Link& link);
   void sweep();
+  void look_at(Link& link, Instant now);
   void look_at_unread(Link& link, Instant now);
   void end_of_gone_users();
   void schedule_sweep();
 
   // ---- sessions
   void welcome(Link& link);
+  void settle_will(Link& link, bool session_stays);
+  void end_older(EndpointSessions::Session& session);
   void forget(const std::string& key);
   std::uint32_t granted_expiry(std::uint32_t wanted_seconds) const;
   bool leave(Link& link);
@@ -147,26 +151,7 @@ class MqttEndpoint final : public Driver, private EndpointConnection::Host {
   Ticket ticket_ = 0, durable_ = 0;
   bool offered_ = false, stopping_ = false, full_ = false, burying_ = false;
 
-  Gauge& up_;
-  Gauge& connections_;
-  Gauge& connections_allowed_;
-  Gauge& unknown_;
-  Gauge& sessions_kept_;
-  Counter& connects_;
-  Counter& refused_;
-  Counter& over_limit_;
-  Counter& faults_;
-  Counter& publishes_;
-  Counter& redelivered_;
-  Counter& denied_;
-  Counter& events_left_out_;
-  Counter& too_large_;
-  Gauge& memory_bytes_;
-  Gauge& unreleased_;
-  Counter& quota_;
-  Counter& sessions_refused_;
-  Counter& sessions_dropped_;
-  Histogram& ack_seconds_;
+  EndpointMetrics metrics_;
   Handle attached_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

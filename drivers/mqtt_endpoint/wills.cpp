@@ -1,7 +1,5 @@
 #include "drivers/mqtt_endpoint/wills.h"
 
-#include <algorithm>
-
 #include "base/logger.h"
 #include "drivers/mqtt_endpoint/state_names.h"
 #include "record/varint.h"

@@ -3,7 +3,6 @@
 #include <sys/ioctl.h>
 
 #include <cerrno>
-#include <cstdlib>
 
 #include "base/text.h"
 #include "drivers/serial/serial_port.h"

@@ -1,7 +1,4 @@
 // millrace scan serial. A port that the running daemon has is left to it.
-#include <unistd.h>
-
-#include <algorithm>
 #include <charconv>
 #include <cstdio>
 
@@ -55,18 +52,11 @@ int run(const C& c) {
   if (wish.ports.empty())
     return refuse(exit_unavailable,
                   "there is no port in /dev/serial/by-id, and no other tty with hardware: --port says which");
-  const bool terminal = ::isatty(STDERR_FILENO);
   std::fprintf(stderr, "listening to %zu port%s; nothing is sent. At most %s\n", wish.ports.size(),
                wish.ports.size() == 1 ? "" : "s", format_duration(wish.budget).c_str());
   return scan_serial(
-      wish, [&c](const std::string& port) { return holder_of_tty(c.config, port); },
-      [](const std::string& words) {
-        std::fputs(words.c_str(), stdout);
-        std::fflush(stdout);
-      },
-      [terminal](const std::string& words) {
-        if (terminal) std::fprintf(stderr, "\r\033[K%s", words.c_str());
-      });
+      wish, [&c](const std::string& port) { return holder_of_tty(c.config, port); }, print_now,
+      show_progress);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "base/real_path.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "cli/command.h"
 #include "decode/device_frame.h"
 #include "decode/frame_checks.h"
 #include "decode/framer.h"
@@ -22,7 +23,6 @@
 namespace millrace {
 namespace {
 
-constexpr int none_found = 1, unavailable = 69;
 constexpr std::size_t frame_max = 4096, heard_max = 16 << 10, heard_enough = 600, samples_max = 20;
 constexpr Duration first_pause = std::chrono::milliseconds(700), tick = std::chrono::milliseconds(100);
 constexpr const char* table = "  [[inputs.serial.routes]]";
@@ -394,7 +394,7 @@ int scan_serial(const SerialScanWish& wish, const std::function<std::string(cons
   }
   if (!toml.empty())
     print("\n# What was found, for millrace.toml; try it with `millrace test`:\n" + toml.substr(1));
-  return !toml.empty() ? 0 : had == 0 ? unavailable : none_found;
+  return !toml.empty() ? exit_ok : had == 0 ? exit_unavailable : exit_no;
 }
 
 }  // namespace millrace

@@ -39,8 +39,8 @@ struct SerialScanWish {
 };
 
 // `print` takes results, `progress` a line that the next one overwrites; `owner`: the input of the running
-// daemon that has a port, or nothing. The code is that of a command: 1 when nothing that makes sense was
-// heard, 69 when no port could be had.
+// daemon that has a port, or nothing. The code is that of a command: exit_no when nothing that makes
+// sense was heard, exit_unavailable when no port could be had.
 int scan_serial(const SerialScanWish& wish, const std::function<std::string(const std::string& port)>& owner,
                 const std::function<void(const std::string&)>& print,
                 const std::function<void(const std::string&)>& progress);

@@ -6,8 +6,6 @@
 #include <cerrno>
 #include <cstdio>
 
-#include "base/text.h"
-
 namespace millrace {
 namespace {
 

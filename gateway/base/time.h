@@ -6,7 +6,6 @@
 #include <chrono>
 #include <compare>
 #include <cstdint>
-#include <limits>
 #include <string>
 
 namespace millrace {

@@ -4,10 +4,8 @@
 // option: its default is the struct's own.
 #pragma once
 
-#include <charconv>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>

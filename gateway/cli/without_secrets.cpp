@@ -1,7 +1,6 @@
 #include "cli/without_secrets.h"
 
 #include <algorithm>
-#include <array>
 
 #include "base/ascii.h"
 #include "base/text.h"

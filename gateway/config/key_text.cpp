@@ -1,7 +1,5 @@
 #include "config/key_text.h"
 
-#include <algorithm>
-
 #include "base/bytes.h"
 #include "base/text.h"
 

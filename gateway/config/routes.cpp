@@ -187,17 +187,16 @@ void check_conditions(Section& section, const RouteConfig& route, const PayloadK
 }
 
 void check_format(Section& section, const RouteConfig& route) {
-  if (route.transpose && route.format != "json" && route.format != "cbor")
-    section.error("transpose", "\"transpose\" is of lists in json and cbor");
+  const auto* kind = static_cast<const PayloadKind*>(route.format_chosen.kind);
+  if (route.transpose && kind && !kind->lists)
+    section.error("transpose", text("\"transpose\" is not for format = \"", kind->name, "\""));
   if (route.ignore && !route.when.empty())
     section.error("when",
                   "ignore = true takes all that comes: \"when\" belongs to the route that wants some of it");
   if (!route.time_of_day.empty() && route.time.empty())
     section.error("time_of_day", "\"time_of_day\" belongs to a \"time\", which is the date");
-  if (section.has("columns") && route.format != "csv" && route.each.empty()) {
+  if (section.has("columns") && kind && !kind->cells && route.each.empty())
     section.error("columns", "\"columns\" names cells of csv, or elements of the lists of `each`");
-  }
-  const auto* kind = static_cast<const PayloadKind*>(route.format_chosen.kind);
   if (!route.ignore && kind && !kind->judged) {
     if (!route.expected.empty())
       section.error("expected", text("\"expected\" is not for format = \"", kind->name, "\""));

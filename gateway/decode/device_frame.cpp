@@ -2,94 +2,43 @@
 
 #include <bit>
 
+#include "record/varint.h"
+
 namespace millrace {
 namespace {
 
-// Fields of a protobuf message one by one (encoding: protobuf.dev, "Wire types"). Groups are none of ours.
-class Fields {
- public:
-  explicit Fields(std::string_view rest) : rest_(rest) {}
+// A field of another type than ours is somebody else's, as one of another number.
+constexpr std::uint32_t key_of(std::uint32_t field, wire::Type type) { return field << 3 | type; }
+constexpr std::uint32_t readings = key_of(5, wire::length);
 
-  // False at the end, or when what comes is no field: then good() says which.
-  bool next() {
-    std::uint64_t tag = 0;
-    if (rest_.empty() || !good_) return false;
-    if (!varint(tag) || tag >> 3 == 0 || tag >> 32 != 0) return fail();
-    number = static_cast<std::uint32_t>(tag >> 3);
-    switch (type = static_cast<unsigned>(tag & 7)) {
-      case 0: return varint(value) || fail();
-      case 1: return fixed(8);
-      case 2: {
-        std::uint64_t size = 0;
-        if (!varint(size) || size > rest_.size()) return fail();
-        bytes = rest_.substr(0, size);
-        rest_.remove_prefix(size);
-        return true;
-      }
-      case 5: return fixed(4);
-      default: return fail();
+bool read_reading(BytesView bytes, DeviceReading& out) {
+  wire::Reader reader(bytes);
+  const auto number = [&out](double value) {
+    out.kind = DeviceReading::number;
+    out.real = value;
+  };
+  const auto whole = [&out](DeviceReading::Kind kind, std::int64_t value) {
+    out.kind = kind;
+    out.whole = value;
+  };
+  for (std::uint32_t field = 0, type = 0; reader.next(field, type);) {
+    switch (field << 3 | type) {
+      case key_of(1, wire::length): out.metric = text_of(reader.get_bytes()); break;
+      case key_of(2, wire::fixed32): number(std::bit_cast<float>(reader.get_fixed32())); break;
+      case key_of(3, wire::fixed64): number(std::bit_cast<double>(reader.get_fixed64())); break;
+      case key_of(4, wire::varint): whole(DeviceReading::integer, reader.get_sint()); break;
+      case key_of(5, wire::varint): whole(DeviceReading::flag, reader.get_varint() != 0 ? 1 : 0); break;
+      case key_of(6, wire::length):
+        out.kind = DeviceReading::text;
+        out.string = text_of(reader.get_bytes());
+        break;
+      case key_of(7, wire::length): out.unit = text_of(reader.get_bytes()); break;
+      case key_of(8, wire::varint): out.offset_ms = static_cast<std::int32_t>(reader.get_sint()); break;
+      case key_of(9, wire::varint): out.quality = static_cast<std::uint32_t>(reader.get_varint()); break;
+      default: reader.skip(type);
     }
   }
-  bool good() const { return good_; }
-  bool is(std::uint32_t field, unsigned wire_type) const { return number == field && type == wire_type; }
-  std::int64_t zigzag() const { return static_cast<std::int64_t>(value >> 1 ^ (~(value & 1) + 1)); }
-
-  std::uint32_t number = 0;
-  unsigned type = 0;
-  std::uint64_t value = 0;
-  std::string_view bytes;
-
- private:
-  bool fail() {
-    good_ = false;
-    return false;
-  }
-  bool varint(std::uint64_t& out) {
-    out = 0;
-    for (unsigned shift = 0; shift < 70 && !rest_.empty(); shift += 7) {
-      const auto byte = static_cast<std::uint8_t>(rest_.front());
-      rest_.remove_prefix(1);
-      if (shift < 64) out |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
-      if (byte < 0x80) return true;
-    }
-    return false;
-  }
-  bool fixed(std::size_t size) {
-    if (rest_.size() < size) return fail();
-    value = 0;
-    for (std::size_t i = 0; i < size; ++i)
-      value |= static_cast<std::uint64_t>(static_cast<std::uint8_t>(rest_[i])) << 8 * i;
-    rest_.remove_prefix(size);
-    return true;
-  }
-
-  std::string_view rest_;
-  bool good_ = true;
-};
-
-bool read_reading(std::string_view bytes, DeviceReading& out) {
-  Fields f(bytes);
-  while (f.next()) {
-    if (f.is(1, 2)) out.metric = f.bytes;
-    if (f.is(2, 5)) out.real = std::bit_cast<float>(static_cast<std::uint32_t>(f.value));
-    if (f.is(3, 1)) out.real = std::bit_cast<double>(f.value);
-    if (f.is(2, 5) || f.is(3, 1)) out.kind = DeviceReading::number;
-    if (f.is(4, 0)) out.kind = DeviceReading::integer;
-    if (f.is(4, 0)) out.whole = f.zigzag();
-    if (f.is(5, 0)) out.kind = DeviceReading::flag;
-    if (f.is(5, 0)) out.whole = f.value != 0 ? 1 : 0;
-    if (f.is(6, 2)) out.kind = DeviceReading::text;
-    if (f.is(6, 2)) out.string = f.bytes;
-    if (f.is(7, 2)) out.unit = f.bytes;
-    if (f.is(8, 0)) out.offset_ms = static_cast<std::int32_t>(f.zigzag());
-    if (f.is(9, 0)) out.quality = static_cast<std::uint32_t>(f.value);
-  }
-  return f.good();
-}
-
-void put_varint(Bytes& out, std::uint64_t value) {
-  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<std::byte>(value | 0x80));
-  out.push_back(static_cast<std::byte>(value));
+  return reader.ok();
 }
 
 }  // namespace
@@ -97,37 +46,46 @@ void put_varint(Bytes& out, std::uint64_t value) {
 Status read_device_frame(BytesView bytes, DeviceFrame& frame,
                          const std::function<void(const DeviceReading&)>& reading) {
   frame = {};
-  Fields f(text_of(bytes));
-  while (f.next()) {
-    if (f.is(1, 5)) frame.stream = static_cast<std::uint32_t>(f.value);
-    if (f.is(2, 0)) frame.sequence = static_cast<std::uint32_t>(f.value);
-    if (f.is(3, 0)) frame.oldest = static_cast<std::uint32_t>(f.value);
-    if (f.is(4, 0)) frame.time_us = f.zigzag();
-    DeviceReading one;
-    if (reading && f.is(5, 2) && !read_reading(f.bytes, one))
-      return {Code::invalid, "no device frame: a reading is none"};
+  wire::Reader reader(bytes);
+  for (std::uint32_t field = 0, type = 0; reader.next(field, type);) {
+    switch (field << 3 | type) {
+      case key_of(1, wire::fixed32): frame.stream = reader.get_fixed32(); break;
+      case key_of(2, wire::varint): frame.sequence = static_cast<std::uint32_t>(reader.get_varint()); break;
+      case key_of(3, wire::varint): frame.oldest = static_cast<std::uint32_t>(reader.get_varint()); break;
+      case key_of(4, wire::varint): frame.time_us = reader.get_sint(); break;
+      case readings: {
+        DeviceReading one;
+        if (const BytesView given = reader.get_bytes(); reading && !read_reading(given, one))
+          return {Code::invalid, "no device frame: a reading is none"};
+        break;
+      }
+      default: reader.skip(type);
+    }
   }
-  if (!f.good()) return {Code::invalid, "no device frame"};
+  if (!reader.ok()) return {Code::invalid, "no device frame"};
   if (frame.stream == 0 || frame.sequence == 0)
     return {Code::invalid, "a device frame without a stream or a number"};
   if (frame.oldest == 0 || frame.oldest > frame.sequence) frame.oldest = frame.sequence;
   if (!reading) return {};
-  Fields again(text_of(bytes));
-  while (again.next()) {
+  wire::Reader again(bytes);
+  for (std::uint32_t field = 0, type = 0; again.next(field, type);) {
     DeviceReading one;
-    if (again.is(5, 2) && read_reading(again.bytes, one)) reading(one);
+    if ((field << 3 | type) != readings) again.skip(type);
+    else if (read_reading(again.get_bytes(), one)) reading(one);
   }
   return {};
 }
 
 Bytes encode_device_ack(std::uint32_t stream, std::uint32_t sequence, std::int64_t time_us) {
-  Bytes out{std::byte{1 << 3 | 5}};
-  for (int shift = 0; shift < 32; shift += 8) out.push_back(static_cast<std::byte>(stream >> shift));
-  out.push_back(std::byte{2 << 3});
-  put_varint(out, sequence);
+  Bytes out;
+  wire::Writer writer(out);
+  writer.tag(1, wire::fixed32);
+  writer.put_fixed32(stream);
+  writer.tag(2, wire::varint);
+  writer.put_varint(sequence);
   if (time_us != 0) {
-    out.push_back(std::byte{3 << 3});
-    put_varint(out, static_cast<std::uint64_t>(time_us) << 1 ^ static_cast<std::uint64_t>(time_us >> 63));
+    writer.tag(3, wire::varint);
+    writer.put_varint(wire::zigzag(time_us));
   }
   return out;
 }

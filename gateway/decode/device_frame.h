@@ -9,7 +9,6 @@
 
 #include "base/bytes.h"
 #include "base/status.h"
-#include "base/time.h"
 
 namespace millrace {
 

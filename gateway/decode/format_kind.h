@@ -66,6 +66,16 @@ constexpr FormatKind dated(FormatKind kind) {
   kind.dated = true;
   return kind;
 }
+// One whose lists beside each other can be columns.
+constexpr FormatKind with_lists(FormatKind kind) {
+  kind.lists = true;
+  return kind;
+}
+// One whose payloads have cells, which the route may name.
+constexpr FormatKind with_cells(FormatKind kind) {
+  kind.cells = true;
+  return kind;
+}
 // One that shows its readings to the route's judge.
 constexpr FormatKind judged(FormatKind kind) {
   kind.judged = true;

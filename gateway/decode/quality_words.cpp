@@ -1,6 +1,5 @@
 #include "decode/quality_words.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>

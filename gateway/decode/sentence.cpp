@@ -8,12 +8,6 @@
 namespace millrace {
 namespace {
 
-int digit_of(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 enum class Sum { none, right, wrong };
 
 // Takes "*hh" off the end of `body`: the exclusive or of what stands before it.
@@ -24,8 +18,8 @@ Sum take_sum(std::string_view& body) {
   body = body.substr(0, star);
   std::uint8_t x = 0;
   for (const char c : body) x = static_cast<std::uint8_t>(x ^ static_cast<std::uint8_t>(c));
-  if (hex.size() != 2 || digit_of(hex[0]) < 0 || digit_of(hex[1]) < 0) return Sum::wrong;
-  return x == digit_of(hex[0]) * 16 + digit_of(hex[1]) ? Sum::right : Sum::wrong;
+  if (hex.size() != 2 || hex_digit(hex[0]) < 0 || hex_digit(hex[1]) < 0) return Sum::wrong;
+  return x == hex_digit(hex[0]) * 16 + hex_digit(hex[1]) ? Sum::right : Sum::wrong;
 }
 
 bool is_capital(char c) { return (c >= 'A' && c <= 'Z') || is_digit(c); }

@@ -22,7 +22,6 @@
 #include "decode/router.h"
 #include "decode/suggest_maps.h"
 #include "decode/suggest_tree.h"
-#include "decode/time_rule.h"
 
 namespace millrace {
 namespace {

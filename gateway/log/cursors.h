@@ -3,9 +3,7 @@
 // Pure: no clock, no files.
 #pragma once
 
-#include <functional>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <string_view>

@@ -1,7 +1,6 @@
 // Which numbers of a lane a consumer has settled: everything up to `low`, and at most eight ranges above it.
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
 #include "record/record.h"

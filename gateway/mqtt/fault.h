@@ -1,7 +1,6 @@
 // What ended or prevented an MQTT connection, and whether somebody must act (credentials, certificates).
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 

@@ -454,6 +454,58 @@ Fault check_connect_flags(std::uint8_t flags, std::uint8_t version) {
   return {};
 }
 
+// `data_alone`: there is authentication data, and no method.
+Fault read_connect_properties(Reader& reader, bool cut, Connect& out, bool& data_alone) {
+  std::uint32_t takes = UINT32_MAX;
+  bool method = false, data = false;
+  const Fault fault = read_properties(
+      reader, connect_properties,
+      [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
+        if (id == session_expiry) out.session_expiry_seconds = number;
+        else if (id == maximum_packet_size) takes = number;
+        else if (id == request_problem) out.wants_reasons = number != 0;
+        else if (id == auth_method) method = true;
+        else if (id == auth_data) data = true;
+        return Fault{};
+      },
+      cut);
+  if (!fault.ok()) return fault;
+  out.packet_max = takes;
+  out.extended_auth = method;
+  data_alone = data && !method;
+  return {};
+}
+
+Fault read_will(Reader& reader, std::uint8_t flags, std::uint8_t version, Will& will) {
+  will.qos = (flags >> 3) & 3;
+  will.retain = flags & 0x20;
+  if (version == 5) {
+    const Fault fault = read_properties(
+        reader, will_properties,
+        [&](Property id, std::uint32_t number, std::string_view words, std::string_view) {
+          if (id == will_delay) will.delay_seconds = number;
+          return id == response_topic && !good_topic(words) ? wrong(bad_response_topic) : Fault{};
+        });
+    if (!fault.ok()) return fault;
+  }
+  will.topic = reader.text();
+  will.payload = reader.binary();
+  return reader.ok() && !good_topic(will.topic) ? wrong("the will's topic is none to publish to") : Fault{};
+}
+
+// MQTT 3.1, section 3.1: 1 to 23 characters. 3.1.1, section 3.1.3.1: without an identifier there is nothing
+// to find a session by.
+Fault check_client_id(const Connect& connect) {
+  const std::string_view id = connect.client_id;
+  const auto characters = std::count_if(
+      id.begin(), id.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+  if (connect.version == 3 && (characters < 1 || characters > 23))
+    return {bad_client_id, "MQTT 3.1 has client identifiers of 1 to 23 characters"};
+  if (connect.version == 4 && id.empty() && !connect.clean_start)
+    return {bad_client_id, "no client identifier, and no clean session"};
+  return {};
+}
+
 }  // namespace
 
 Fault parse_connect(const Packet& packet, Connect& out) {
@@ -475,43 +527,17 @@ Fault parse_connect(const Packet& packet, Connect& out) {
   const Fault bad_flags = check_connect_flags(flags, out.version);
   if (!bad_flags.ok() && out.version < 5) return bad_flags;
   if (out.version == 5) {
-    std::uint32_t takes = UINT32_MAX;
-    bool method = false, data = false;
-    const Fault fault = read_properties(
-        reader, connect_properties,
-        [&](Property id, std::uint32_t number, std::string_view, std::string_view) {
-          if (id == session_expiry) out.session_expiry_seconds = number;
-          else if (id == maximum_packet_size) takes = number;
-          else if (id == request_problem) out.wants_reasons = number != 0;
-          else if (id == auth_method) method = true;
-          else if (id == auth_data) data = true;
-          return Fault{};
-        },
-        packet.cut_bytes > 0);
+    bool data_alone = false;
+    const Fault fault = read_connect_properties(reader, packet.cut_bytes > 0, out, data_alone);
     if (!fault.ok()) return fault;
-    out.packet_max = takes;
     if (!bad_flags.ok()) return bad_flags;
-    if (data && !method) return wrong("authentication data without a method");
-    out.extended_auth = method;
+    if (data_alone) return wrong("authentication data without a method");
   }
   if (packet.cut_bytes > 0) return {packet_too_large, "CONNECT is larger than what is taken"};
   out.client_id = reader.text();
   if (has_will) {
-    Will& will = out.will.emplace();
-    will.qos = (flags >> 3) & 3;
-    will.retain = flags & 0x20;
-    if (out.version == 5) {
-      const Fault fault = read_properties(
-          reader, will_properties,
-          [&](Property id, std::uint32_t number, std::string_view words, std::string_view) {
-            if (id == will_delay) will.delay_seconds = number;
-            return id == response_topic && !good_topic(words) ? wrong(bad_response_topic) : Fault{};
-          });
-      if (!fault.ok()) return fault;
-    }
-    will.topic = reader.text();
-    will.payload = reader.binary();
-    if (reader.ok() && !good_topic(will.topic)) return wrong("the will's topic is none to publish to");
+    const Fault fault = read_will(reader, flags, out.version, out.will.emplace());
+    if (!fault.ok()) return fault;
   }
   // MQTT 3.1, section 3.1: the length of the packet counts more than these flags; old clients set them and
   // send nothing.
@@ -520,16 +546,7 @@ Fault parse_connect(const Packet& packet, Connect& out) {
   if (has_password && !left_out()) out.password = reader.binary();
   if (!reader.ok()) return malformed("CONNECT is cut off or not UTF-8");
   if (!reader.at_end()) return malformed("bytes behind the end of CONNECT");
-  // MQTT 3.1, section 3.1: 1 to 23 characters. 3.1.1, section 3.1.3.1: without an identifier there is nothing
-  // to find a session by.
-  const auto characters = std::count_if(out.client_id.begin(), out.client_id.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  });
-  if (out.version == 3 && (characters < 1 || characters > 23))
-    return {bad_client_id, "MQTT 3.1 has client identifiers of 1 to 23 characters"};
-  if (out.version == 4 && out.client_id.empty() && !out.clean_start)
-    return {bad_client_id, "no client identifier, and no clean session"};
-  return {};
+  return check_client_id(out);
 }
 
 Fault parse_publish(const Packet& packet, std::uint8_t version, Publish& out, UserProperties& properties,

@@ -9,12 +9,6 @@
 namespace millrace {
 namespace {
 
-int hex_digit(char c) {
-  if (is_digit(c)) return c - '0';
-  const char small = lower(c);
-  return small >= 'a' && small <= 'f' ? small - 'a' + 10 : -1;
-}
-
 std::string query_decoded(std::string_view part) {
   std::string out;
   for (std::size_t i = 0; i < part.size(); ++i) {

@@ -7,7 +7,6 @@
 #include <optional>
 
 #include "base/ascii.h"
-#include "base/text.h"
 
 namespace millrace {
 namespace {

@@ -8,7 +8,6 @@
 #include <string>
 #include <string_view>
 
-#include "base/bytes.h"
 #include "base/status.h"
 
 namespace millrace {

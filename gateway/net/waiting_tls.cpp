@@ -6,7 +6,6 @@
 
 #include <cerrno>
 
-#include "base/text.h"
 #include "net/certificate_mbedtls.h"
 #include "net/handshake_watch.h"
 #include "net/tls_identity.h"

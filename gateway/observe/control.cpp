@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/files.h"
@@ -25,6 +26,21 @@ std::string control_error(const std::string& message) {
   JsonWriter json;
   json.begin_object().member("error", message).end_object();
   return json.take();
+}
+
+std::string control_reply(const Status& status) {
+  return status.ok() ? R"({"ok":true})" : control_error(status.detail());
+}
+
+std::string control_word(const ControlRequest& request, const std::string& key,
+                         const std::string& otherwise) {
+  const auto found = request.find(key);
+  return found == request.end() ? otherwise : found->second;
+}
+
+std::uint64_t control_number(const ControlRequest& request, const std::string& key, std::uint64_t otherwise) {
+  const std::string text = control_word(request, key);
+  return text.empty() ? otherwise : std::strtoull(text.c_str(), nullptr, 10);
 }
 
 ControlServer::~ControlServer() = default;

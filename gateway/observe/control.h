@@ -21,6 +21,8 @@ class ControlServer {
  public:
   static constexpr std::size_t connections_max = 8;
   static constexpr std::size_t request_bytes_max = 4096;
+  // Of lines in one answer, about: the client comes back for the rest.
+  static constexpr std::size_t answer_bytes_max = 1 << 20;
   // without a request; a command may take its time
   static constexpr Duration idle_max = std::chrono::seconds(30);
   // What older ones answer, too, to what only newer ones know.
@@ -49,6 +51,11 @@ class ControlServer {
 };
 
 std::string control_error(const std::string& message);
+std::string control_reply(const Status& status);  // "ok", or its error
+// What a request says of `key`; `otherwise`, where it says nothing.
+std::string control_word(const ControlRequest& request, const std::string& key,
+                         const std::string& otherwise = {});
+std::uint64_t control_number(const ControlRequest& request, const std::string& key, std::uint64_t otherwise);
 
 // The other side, for the command line: one request, one answer. `unavailable`: nobody listens there;
 // `timeout`: who does hangs.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/text.h"
 #include "base/utf8.h"
 #include "record/fit_letter.h"
 #include "record/unsynced.h"

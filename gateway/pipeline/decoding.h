@@ -6,7 +6,6 @@
 #pragma once
 
 #include <functional>
-#include <string_view>
 #include <vector>
 
 #include "base/metrics.h"

@@ -5,9 +5,7 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <string>
-#include <vector>
 
 #include "base/metrics.h"
 #include "decode/router.h"

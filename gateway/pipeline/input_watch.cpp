@@ -1,7 +1,6 @@
 #include "pipeline/input_watch.h"
 
 #include "base/logger.h"
-#include "base/text.h"
 
 namespace millrace {
 

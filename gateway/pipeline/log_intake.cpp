@@ -4,7 +4,6 @@
 #include <set>
 
 #include "base/label.h"
-#include "base/text.h"
 #include "base/utf8.h"
 
 namespace millrace {

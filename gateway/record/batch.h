@@ -2,7 +2,6 @@
 // log stores as a row and what uplinks send in batch form. The one home of zstd.
 #pragma once
 
-#include <memory>
 #include <string_view>
 #include <unordered_map>
 #include <vector>

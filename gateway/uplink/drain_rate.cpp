@@ -1,6 +1,7 @@
 #include "uplink/drain_rate.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace millrace {
 

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <deque>
-#include <limits>
 #include <utility>
 
 #include "log/log.h"

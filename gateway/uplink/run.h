@@ -4,9 +4,7 @@
 #pragma once
 
 #include <deque>
-#include <functional>
 #include <string>
-#include <vector>
 
 #include "log/log.h"
 #include "uplink/uplink.h"

@@ -1,7 +1,6 @@
 #include "windows/window_pages.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstdio>
 
 #include "base/composite_key.h"
@@ -266,6 +265,29 @@ std::set<std::string> WindowPages::names(const WindowEngine& engine) {
 
 // ---- reading
 
+// The windows that a head names, and what each has counted.
+WindowPages::StoredWindows WindowPages::restore_windows(WindowEngine& engine, std::uint64_t version,
+                                                        wire::Reader& reader) {
+  StoredWindows windows;
+  for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
+    const std::uint64_t definition = reader.get_fixed64();
+    WindowEngine::Stats stats;
+    stats.too_late = reader.get_varint();
+    stats.future = reader.get_varint();
+    for (std::uint64_t& refused : stats.refused) refused = reader.get_varint();
+    Stored& window = windows.emplace_back();
+    for (std::uint16_t w = 0; w < engine.windows_.size(); ++w) {
+      if (definition_of(engine.windows_[w].config) != definition) continue;
+      window.today = w;
+      engine.stats_[w] = stats;
+    }
+    const WindowAggregates* today = window.today ? &engine.windows_[*window.today].aggregates : nullptr;
+    if (version == layout) find_aggregates(today, reader, window);
+    else only_the_summary(today, window);
+  }
+  return windows;
+}
+
 WindowPages::Found WindowPages::restore(
     WindowEngine& engine, const std::function<std::optional<Bytes>(const std::string& name)>& read) {
   Found found;
@@ -286,23 +308,7 @@ WindowPages::Found WindowPages::restore(
   state.next_key_ = reader.get_varint();
   state.next_page_ = static_cast<std::uint32_t>(reader.get_varint());
   state.given_up_ = reader.get_varint();
-  StoredWindows windows;
-  for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
-    const std::uint64_t definition = reader.get_fixed64();
-    WindowEngine::Stats stats;
-    stats.too_late = reader.get_varint();
-    stats.future = reader.get_varint();
-    for (std::uint64_t& refused : stats.refused) refused = reader.get_varint();
-    Stored& window = windows.emplace_back();
-    for (std::uint16_t w = 0; w < engine.windows_.size(); ++w) {
-      if (definition_of(engine.windows_[w].config) != definition) continue;
-      window.today = w;
-      engine.stats_[w] = stats;
-    }
-    const WindowAggregates* today = window.today ? &engine.windows_[*window.today].aggregates : nullptr;
-    if (version == layout) find_aggregates(today, reader, window);
-    else only_the_summary(today, window);
-  }
+  const StoredWindows windows = restore_windows(engine, version, reader);
   bool same = windows.size() == engine.windows_.size();
   for (std::uint32_t w = 0; w < windows.size() && same; ++w)
     same = windows[w].today == w && same_aggregates(engine.windows_[w].aggregates, windows[w]);
@@ -337,6 +343,39 @@ WindowPages::Found WindowPages::restore(
   return found;
 }
 
+// A series of `device` whose windows are none of today's leaves nothing.
+void WindowPages::decode_series(WindowEngine& engine, WindowDevice& device, const StoredWindows& stored,
+                                wire::Reader& reader, std::size_t& dropped) {
+  WindowState& state = engine.state_;
+  const std::string metric = get_text(reader), unit = get_text(reader);
+  WindowSeries* series = nullptr;
+  for (std::uint64_t keys = reader.get_varint(); keys > 0 && reader.ok(); --keys) {
+    const std::uint64_t window = reader.get_varint(), number = reader.get_varint();
+    const std::int64_t floor = get_time(reader);
+    if (window >= stored.size()) {  // of how many bytes its panes are nobody knows
+      reader.fail();
+      break;
+    }
+    const auto today = stored[window].today;
+    WindowPanes panes;
+    std::int64_t before = 0;
+    for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
+      before = get_pane(today ? &engine.windows_[*today].aggregates : nullptr, stored[window], before, reader,
+                        panes);
+    }
+    if (!today) continue;
+    if (!series) series = &state.add_series(device, metric, unit);
+    WindowKey* key = restore_key(state, *series, *today, number);
+    if (!key) {
+      ++dropped;
+      continue;
+    }
+    key->floor = floor;
+    restore_panes(state, *key, std::move(panes));
+  }
+  if (series && !series->keys) std::erase_if(device.series, [&](const auto& s) { return s.get() == series; });
+}
+
 // False: damaged. Of one whose digest is wrong nothing is taken; of one whose digest is right and whose bytes
 // are not, what could be read of it.
 bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView bytes,
@@ -364,36 +403,8 @@ bool WindowPages::decode_page(WindowEngine& engine, WindowPage& page, BytesView 
     page.devices.push_back(&device);
     page.cost += device.identity->size();
     state.wakes_.set(device, device.wake);
-    for (std::uint64_t series_left = reader.get_varint(); series_left > 0 && reader.ok(); --series_left) {
-      const std::string metric = get_text(reader), unit = get_text(reader);
-      WindowSeries* series = nullptr;
-      for (std::uint64_t keys = reader.get_varint(); keys > 0 && reader.ok(); --keys) {
-        const std::uint64_t window = reader.get_varint(), number = reader.get_varint();
-        const std::int64_t floor = get_time(reader);
-        if (window >= stored.size()) {  // of how many bytes its panes are nobody knows
-          reader.fail();
-          break;
-        }
-        const auto today = stored[window].today;
-        WindowPanes panes;
-        std::int64_t before = 0;
-        for (std::uint64_t n = reader.get_varint(); n > 0 && reader.ok(); --n) {
-          before = get_pane(today ? &engine.windows_[*today].aggregates : nullptr, stored[window], before,
-                            reader, panes);
-        }
-        if (!today) continue;
-        if (!series) series = &state.add_series(device, metric, unit);
-        WindowKey* key = restore_key(state, *series, *today, number);
-        if (!key) {
-          ++dropped;
-          continue;
-        }
-        key->floor = floor;
-        restore_panes(state, *key, std::move(panes));
-      }
-      if (series && !series->keys)
-        std::erase_if(device.series, [&](const auto& s) { return s.get() == series; });
-    }
+    for (std::uint64_t series_left = reader.get_varint(); series_left > 0 && reader.ok(); --series_left)
+      decode_series(engine, device, stored, reader, dropped);
     read.push_back(device.series.empty() ? nullptr : &device);
     if (read.back()) continue;
     state.wakes_.remove(device);

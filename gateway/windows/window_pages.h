@@ -63,6 +63,9 @@ class WindowPages {
 
   static Bytes encode_head(const WindowEngine& engine);
   static Bytes encode_page(const WindowEngine& engine, const WindowPage& page);
+  static StoredWindows restore_windows(WindowEngine& engine, std::uint64_t version, wire::Reader& reader);
+  static void decode_series(WindowEngine& engine, WindowDevice& device, const StoredWindows& stored,
+                            wire::Reader& reader, std::size_t& dropped);
   static bool decode_page(WindowEngine& engine, WindowPage& page, BytesView bytes,
                           const StoredWindows& stored, std::size_t& dropped);
   static WindowKey* restore_key(WindowState& state, WindowSeries& series, std::uint16_t window,

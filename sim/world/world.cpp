@@ -46,7 +46,7 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> told) {
   ++on_their_way_;
   const Lane lane = batch.rows.front().lane;
   most_at_once[lane] = std::max(most_at_once[lane], ++of_lane_[lane]);
-  const auto done = [this, lane, told = std::move(told)](const Outcome& outcome) {
+  const Told done = [this, lane, told = std::move(told)](const Outcome& outcome) {
     --of_lane_[lane];
     told(outcome);
     if (--on_their_way_ == 0 && stopped_) loop_.post(std::exchange(stopped_, nullptr));
@@ -57,84 +57,86 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> told) {
   const Instant sent = loop_.now() + control;
   const Duration trip =
       limits_.apart && rng ? round_trip * static_cast<std::int64_t>(1 + rng->below(8)) / 4 : round_trip;
-  *timer = loop_.after(
-      control + trip, [this, timer, sent, batch = std::move(batch), done, generation = generation_] {
-        Outcome outcome;
-        for (std::uint32_t i = 0; i < batch.rows.size(); ++i) outcome.open.push_back(i);
-        if (!up_ || generation != generation_) {
-          outcome.verdict = Verdict::retryable;
-          outcome.reason = "connection lost";
-          if (const auto hung_up = hung_up_.find(generation);
-              hung_up != hung_up_.end() && hung_up->second >= sent) {
-            outcome.hung_up_after = hung_up->second - sent;
-          }
-          return done(outcome);
-        }
-        if (loop_.now() < busy_until) {
-          outcome.verdict = Verdict::retryable;
-          outcome.reason = "busy";
-          outcome.retry_after = retry_after;
-          return done(outcome);
-        }
-        std::vector<Record> stored;
-        std::vector<std::uint32_t> swallowed;
-        for (const Row& row : batch.rows) {
-          if (row.columns->size() > swallow_above || (rng && rng->chance(swallow))) {
-            swallowed.push_back(static_cast<std::uint32_t>(&row - batch.rows.data()));
-            continue;
-          }
-          if (row.columns->size() > hang_up_above) {
-            // What came before it is there, but hardly ever does its answer outrun the end of the connection.
-            received_.insert(received_.end(), stored.begin(), stored.end());
-            outcome.verdict = Verdict::retryable;
-            outcome.reason = "connection lost";
-            outcome.hung_up_after = round_trip;
-            if (!limits_.apart) hang_up();
-            return done(outcome);
-          }
-          std::vector<Record> records;
-          MILLRACE_CHECK(decode_batch(*row.columns, row.zstd, records).ok() && records.size() == row.count);
-          for (std::size_t i = 0; i < records.size(); ++i) {
-            if (poison && poison(records[i])) {
-              outcome.verdict = Verdict::refused;
-              outcome.reason = "poison";
-              return done(outcome);
-            }
-            auto detail = std::make_shared<Detail>(records[i].detail ? *records[i].detail : Detail{});
-            detail->epoch = epoch_;
-            detail->sequence = row.first + i;
-            records[i].detail = std::move(detail);
-            stored.push_back(std::move(records[i]));
-          }
-        }
-        received_.insert(received_.end(), stored.begin(), stored.end());
-        if (kept && !batch.marker.empty()) *kept = batch.marker;
-        if (rng && rng->chance(lose_answer)) {
-          outcome.verdict = Verdict::retryable;
-          outcome.reason = "the answer was lost";
-          if (!kept) return done(outcome);
-          // An unknown outcome ends the connection; the next one begins with the marker.
-          set_up(false);
-          back_ = loop_.after(round_trip, [this] { set_up(true); });
-          return done(outcome);
-        }
-        outcome.open = swallowed;
-        if (!swallowed.empty()) {
-          outcome.verdict = Verdict::retryable;
-          outcome.reason = "connection lost before the acknowledgement";
-          outcome.late = outcome.swallowed = true;
-          const auto silence = std::make_shared<std::unique_ptr<Timer>>();
-          *silence = loop_.after(send_timeout, [this, silence, outcome, done, generation] {
-            if (up_ && generation == generation_) set_up(false);
-            back_ = loop_.after(3 * round_trip, [this] { set_up(true); });
-            done(outcome);
-          });
-          return;
-        }
-        outcome.verdict = Verdict::acknowledged;
-        outcome.rest = rest;
-        done(outcome);
-      });
+  *timer = loop_.after(control + trip, [this, timer, sent, batch = std::move(batch), done,
+                                        generation = generation_] { answer(batch, sent, generation, done); });
+}
+
+void FarSide::answer(const Batch& batch, Instant sent, std::uint64_t generation, const Told& done) {
+  Outcome outcome;
+  for (std::uint32_t i = 0; i < batch.rows.size(); ++i) outcome.open.push_back(i);
+  outcome.verdict = Verdict::retryable;
+  if (!up_ || generation != generation_) {
+    outcome.reason = "connection lost";
+    if (const auto hung_up = hung_up_.find(generation); hung_up != hung_up_.end() && hung_up->second >= sent)
+      outcome.hung_up_after = hung_up->second - sent;
+    return done(outcome);
+  }
+  if (loop_.now() < busy_until) {
+    outcome.reason = "busy";
+    outcome.retry_after = retry_after;
+    return done(outcome);
+  }
+  std::vector<Record> stored;
+  std::vector<std::uint32_t> swallowed;
+  if (!take(batch, outcome, stored, swallowed)) return done(outcome);
+  received_.insert(received_.end(), stored.begin(), stored.end());
+  if (kept && !batch.marker.empty()) *kept = batch.marker;
+  if (rng && rng->chance(lose_answer)) {
+    outcome.reason = "the answer was lost";
+    if (!kept) return done(outcome);
+    // An unknown outcome ends the connection; the next one begins with the marker.
+    set_up(false);
+    back_ = loop_.after(round_trip, [this] { set_up(true); });
+    return done(outcome);
+  }
+  outcome.open = swallowed;
+  if (!swallowed.empty()) {
+    outcome.reason = "connection lost before the acknowledgement";
+    outcome.late = outcome.swallowed = true;
+    const auto silence = std::make_shared<std::unique_ptr<Timer>>();
+    *silence = loop_.after(send_timeout, [this, silence, outcome, done, generation] {
+      if (up_ && generation == generation_) set_up(false);
+      back_ = loop_.after(3 * round_trip, [this] { set_up(true); });
+      done(outcome);
+    });
+    return;
+  }
+  outcome.verdict = Verdict::acknowledged;
+  outcome.rest = rest;
+  done(outcome);
+}
+
+bool FarSide::take(const Batch& batch, Outcome& outcome, std::vector<Record>& stored,
+                   std::vector<std::uint32_t>& swallowed) {
+  for (const Row& row : batch.rows) {
+    if (row.columns->size() > swallow_above || (rng && rng->chance(swallow))) {
+      swallowed.push_back(static_cast<std::uint32_t>(&row - batch.rows.data()));
+      continue;
+    }
+    if (row.columns->size() > hang_up_above) {
+      // What came before it is there, but hardly ever does its answer outrun the end of the connection.
+      received_.insert(received_.end(), stored.begin(), stored.end());
+      outcome.reason = "connection lost";
+      outcome.hung_up_after = round_trip;
+      if (!limits_.apart) hang_up();
+      return false;
+    }
+    std::vector<Record> records;
+    MILLRACE_CHECK(decode_batch(*row.columns, row.zstd, records).ok() && records.size() == row.count);
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      if (poison && poison(records[i])) {
+        outcome.verdict = Verdict::refused;
+        outcome.reason = "poison";
+        return false;
+      }
+      auto detail = std::make_shared<Detail>(records[i].detail ? *records[i].detail : Detail{});
+      detail->epoch = epoch_;
+      detail->sequence = row.first + i;
+      records[i].detail = std::move(detail);
+      stored.push_back(std::move(records[i]));
+    }
+  }
+  return true;
 }
 
 void FarSide::stop(std::function<void()> done) {

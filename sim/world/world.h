@@ -61,6 +61,16 @@ class FarSide : public Uplink {
   std::map<Lane, std::size_t> most_at_once;  // batches of a lane on their way
 
  private:
+  using Told = std::function<void(const Outcome&)>;
+  // Of a batch that has arrived, or whose connection has gone meanwhile: `done` once, now or when the silence
+  // is over.
+  void answer(const Batch& batch, Instant sent, std::uint64_t generation, const Told& done);
+  // False: something of it ends the batch, as `outcome` says. `swallowed`: the rows that get no answer.
+  bool take(const Batch& batch, Outcome& outcome, std::vector<Record>& stored,
+            std::vector<std::uint32_t>& swallowed);
+  void hang_up();
+  void live();
+
   Loop& loop_;
   std::uint64_t epoch_;
   std::vector<Record>& received_;
@@ -69,9 +79,6 @@ class FarSide : public Uplink {
   std::size_t on_their_way_ = 0;
   std::map<Lane, std::size_t> of_lane_;
   std::function<void()> stopped_;
-  void hang_up();
-  void live();
-
   std::uint64_t generation_ = 0;
   std::map<std::uint64_t, Instant> hung_up_;  // when which generation ended by us
   std::unique_ptr<Timer> back_, life_;

@@ -25,6 +25,15 @@ void print(const std::string& text) {
   std::fwrite(printed.data(), 1, printed.size(), stdout);
 }
 
+void print_now(const std::string& text) {
+  print(text);
+  std::fflush(stdout);
+}
+
+void show_progress(const std::string& line) {
+  if (::isatty(STDERR_FILENO)) std::fprintf(stderr, "\r\033[K%s", as_printed(line, STDERR_FILENO).c_str());
+}
+
 int complain(int code, const std::string& text) {
   std::fprintf(stderr, "%s\n", as_printed(text, STDERR_FILENO).c_str());
   return code;

@@ -22,6 +22,10 @@ inline constexpr std::string_view ask_as = "ask as root, or as a user of the gro
 int report_errors(const std::string& path, const LoadedConfig& loaded, std::string_view then = {});
 
 void print(const std::string& text);
+// Of commands that work for minutes: what was found, at once, and on a terminal a line of stderr that the
+// next one overwrites.
+void print_now(const std::string& text);
+void show_progress(const std::string& line);
 // To stderr, with a line's end; returns `code`.
 int complain(int code, const std::string& text);
 

@@ -11,7 +11,6 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/text.h"
-#include "base/utf8.h"
 #include "cli/commands/log_session.h"
 #include "cli/without_secrets.h"
 #include "kinds.h"

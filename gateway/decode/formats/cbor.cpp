@@ -41,7 +41,7 @@ class CborFormat final : public PayloadFormat {
 }  // namespace
 
 extern const FormatKind cbor_format_kind;
-const FormatKind cbor_format_kind = by_paths(
-    format_kind("cbor", "CBOR by the same paths as JSON", make_of_plan<CborFormat, compile_json_plan>));
+const FormatKind cbor_format_kind = with_lists(by_paths(
+    format_kind("cbor", "CBOR by the same paths as JSON", make_of_plan<CborFormat, compile_json_plan>)));
 
 }  // namespace millrace

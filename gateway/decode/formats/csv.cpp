@@ -269,6 +269,6 @@ Result<std::unique_ptr<PayloadFormat>> make(const RouteConfig& route, const Topi
 }  // namespace
 
 extern const FormatKind csv_format_kind;
-const FormatKind csv_format_kind = by_paths(format_kind<C>("csv", "lines of cells", shape, make));
+const FormatKind csv_format_kind = with_cells(by_paths(format_kind<C>("csv", "lines of cells", shape, make)));
 
 }  // namespace millrace

@@ -46,6 +46,6 @@ class JsonFormat final : public PayloadFormat {
 
 extern const FormatKind json_format_kind;
 const FormatKind json_format_kind =
-    by_paths(format_kind("json", "JSON by path", make_of_plan<JsonFormat, compile_json_plan>));
+    with_lists(by_paths(format_kind("json", "JSON by path", make_of_plan<JsonFormat, compile_json_plan>)));
 
 }  // namespace millrace

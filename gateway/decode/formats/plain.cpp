@@ -3,7 +3,6 @@
 // what is not UTF-8 is read as UTF-16 where it has its mark, else as ISO 8859-1. With `strict` only a number,
 // true or false; a `type` says what else is meant.
 #include <algorithm>
-#include <charconv>
 
 #include "base/ascii.h"
 #include "base/lenient_json.h"

@@ -5,7 +5,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "mqtt/door.h"
 #include "mqtt/paho/paho_client.h"

@@ -9,7 +9,6 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "config/secret.h"
-#include "uplink/https/aws_signer.h"
 #include "net/retry_after.h"
 
 namespace millrace {

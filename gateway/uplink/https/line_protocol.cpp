@@ -1,6 +1,5 @@
 #include "uplink/https/line_protocol.h"
 
-#include <charconv>
 #include <cmath>
 
 #include "base/text.h"

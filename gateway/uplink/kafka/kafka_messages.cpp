@@ -1,6 +1,5 @@
 #include "uplink/kafka/kafka_messages.h"
 
-#include <algorithm>
 #include <cctype>
 
 #include "base/text.h"

@@ -8,7 +8,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "uplink/kafka/kafka_config.h"
 #include "loop/loop.h"

@@ -7,7 +7,6 @@
 #include "base/text.h"
 #include "loop/uv_loop.h"
 #include "net/http_client.h"
-#include "uplink/kafka/kafka_errors.h"
 #include "uplink/kafka/kafka_messages.h"
 #include "uplink/kafka/kafka_producer.h"
 #include "uplink/kafka/schema_registry.h"

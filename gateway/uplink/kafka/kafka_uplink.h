@@ -4,7 +4,8 @@
 // With exactly_once each batch travels in one transaction together with the consumer's cursor, which goes to
 // a compacted topic under "gateway/uplink". At each connect, and after every transaction whose outcome is not
 // known, the producer is made anew (which fences the old one) and the cursor read back: that is the truth.
-// Without it, what was in flight when a connection died is sent again under its old identity.
+// Without it, what was in flight when a connection died is sent again under its old identity. On the loop;
+// what blocks is a worker's.
 #pragma once
 
 #include <atomic>

@@ -2,7 +2,7 @@
 // the identity (gateway, epoch, first, count, lane, replay, encoding) travels in user properties; with 3.1.1,
 // which has none, the batch travels inside an Envelope (proto/record.proto). Several batches are in flight,
 // each up to `batch_size`. Or as an edge node of Sparkplug: then a row is as many messages as its devices
-// make of it (sparkplug_session.h).
+// make of it (sparkplug_session.h). On the loop.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,6 @@
 #include <optional>
 #include <string>
 
-#include "base/rng.h"
 #include "uplink/mqtt/mqtt_uplink_config.h"
 #include "mqtt/publish_client.h"
 #include "net/reconnect.h"

@@ -443,6 +443,20 @@ TEST_CASE("config: fixed tags of a route") {
             .find("\"line\" is in tags, too") != std::string::npos);
 }
 
+TEST_CASE("config: lists are transposed, and cells named, where a format's payloads have them") {
+  const auto route = [](const std::string& keys) {
+    return errors_of(text("[[inputs.mqtt]]\nname = \"i\"\nservers = [\"mqtt://h\"]\n[[inputs.mqtt.routes]]\n",
+                          "topic = \"{device}\"\n", keys));
+  };
+  CHECK(route("transpose = true\n") == "");
+  CHECK(route("format = \"cbor\"\ntranspose = true\n") == "");
+  CHECK(route("format = \"csv\"\ntranspose = true\n").find("\"transpose\" is not for format = \"csv\"") !=
+        std::string::npos);
+  CHECK(route("format = \"csv\"\ncolumns = [\"a\"]\n") == "");
+  CHECK(route("each = \"r[]\"\ncolumns = [\"a\"]\n") == "");
+  CHECK(route("columns = [\"a\"]\n").find("\"columns\" names cells of csv") != std::string::npos);
+}
+
 TEST_CASE("config: the annotated example is good") {
   const LoadedConfig loaded = load_config_file(MILLRACE_SOURCE "/packaging/millrace.toml", built_kinds());
   CHECK(format_errors("millrace.toml", loaded.errors) == "");

@@ -1,7 +1,6 @@
 // Anybody's server: JSON lines, or protobuf messages one behind the other, each with its length in front.
 // Whoever receives them tells what came before by the identity (GATEWAY/EPOCH/SEQUENCE) in each record, or by
 // the request's Idempotency-Key, which is the range of identities that it carries.
-#include <algorithm>
 
 #include "base/text.h"
 #include "config/toml.h"
