@@ -982,6 +982,33 @@ TEST_CASE("log: what an uplink refuses has its letter and its loss also where a 
   CHECK(losses == std::map<std::string, std::uint64_t>{{"refused", 1}});
 }
 
+TEST_CASE("log: what was accepted and cannot be read has its letter also where a full log takes no event") {
+  for (const WhenFull when_full : {WhenFull::block, WhenFull::evict}) {
+    Site site(2 << 20, when_full);
+    for (int i = 0; when_full == WhenFull::evict && i < 500; ++i) site.raw(500);
+    // A commit is on its way, say, and the next one fills.
+    while (!site.log->why_not(Lane::alarm, 1000)) site.raw(500, when_full == WhenFull::block);
+    REQUIRE(site.log->why_not(Lane::dead, 1000) == std::string("log_full"));  // who can wait does
+    if (when_full == WhenFull::block) REQUIRE(site.log->accepting());
+    site.letter("d", 1000);
+    INFO("when_full ", static_cast<int>(when_full));
+    CHECK(site.log->stats().refused_records == 0);
+    CHECK(site.all(Lane::dead).size() == 1);
+    CHECK(site.disk.used() <= site.options.bytes_max);
+  }
+}
+
+TEST_CASE("log: letters of one group that are large together are all there") {
+  Site site(64 << 20);
+  WriteSet set;
+  for (const int bytes : {200'000, 950'000, 950'000})
+    set.records.emplace_back(Lane::dead, site.letter_of("d", bytes));
+  site.log->commit(std::move(set), {});
+  site.loop->run_for(5s);
+  CHECK(site.log->stats().refused_records == 0);
+  CHECK(site.all(Lane::dead).size() == 3);
+}
+
 TEST_CASE("log: what a full log did not take is told once there is room, and once, also over a kill") {
   Site site(2 << 20, WhenFull::block);
   while (site.log->accepting()) site.raw(500);
