@@ -17,6 +17,8 @@ constexpr std::size_t page_bytes = 16 << 10;  // of columns: about a megabyte of
 // of lines in one answer, about: the client comes back for the rest
 constexpr std::size_t answer_bytes_max = 1 << 20;
 constexpr std::size_t last_max = 200, dead_page_max = 200, whole_letters_max = 8;
+constexpr std::size_t dead_page_bytes = 4
+                                        << 20;  // of payloads, about: they come packed, and lie here unpacked
 // for one number among those around it: some megabytes
 constexpr std::size_t look_pages_max = 32, look_page_bytes = 256 << 10;
 constexpr std::size_t retried_at_once = 64;  // payloads that are decoded again and share a commit
@@ -538,7 +540,8 @@ std::string LogCommands::answer_of(const Sought& sought) const {
 // ---- dead letters
 
 // A page of the letters of `range`, the newest first (down) or the oldest (up), without those that were
-// struck. A page has at least one letter unless there is none left.
+// struck: `max` at most, and no more behind dead_page_bytes. A page has at least one unless there is none
+// left.
 void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t max, Found found,
                             std::vector<Sequence> unreadable) {
   if (range.first > range.last) return found(Letters{});
@@ -549,6 +552,7 @@ void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t m
               const bool down = direction == Log::Direction::down;
               Letters page;
               page.unreadable = unreadable;
+              std::size_t bytes = 0;
               for (const Row& row : rows.value()) {
                 page.next = down ? row.first - 1 : row.last() + 1;
                 std::vector<Record> records;
@@ -562,10 +566,11 @@ void LogCommands::find_dead(Range range, Log::Direction direction, std::size_t m
                   if (number < range.first || number > range.last || log_.is_struck(number)) continue;
                   if (!records[i].detail || !std::holds_alternative<DeadDetail>(records[i].detail->body))
                     continue;
-                  if (page.letters.size() == max) {
+                  if (page.letters.size() == max || bytes >= dead_page_bytes) {
                     page.next = number;
                     return found(std::move(page));
                   }
+                  bytes += std::get<DeadDetail>(records[i].detail->body).payload.size();
                   page.letters.emplace_back(number, std::move(records[i]));
                 }
               }
