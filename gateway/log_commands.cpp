@@ -17,8 +17,7 @@ constexpr std::size_t page_bytes = 16 << 10;  // of columns: about a megabyte of
 // of lines in one answer, about: the client comes back for the rest
 constexpr std::size_t answer_bytes_max = 1 << 20;
 constexpr std::size_t last_max = 200, dead_page_max = 200, whole_letters_max = 8;
-constexpr std::size_t dead_page_bytes = 4
-                                        << 20;  // of payloads, about: they come packed, and lie here unpacked
+constexpr std::size_t dead_page_bytes = 4 << 20;  // of payloads, about: unpacked they are held
 // for one number among those around it: some megabytes
 constexpr std::size_t look_pages_max = 32, look_page_bytes = 256 << 10;
 constexpr std::size_t retried_at_once = 64;  // payloads that are decoded again and share a commit
