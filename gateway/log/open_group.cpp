@@ -15,7 +15,7 @@ constexpr Duration refusal_silence = std::chrono::minutes(1);
 constexpr std::size_t waiters_max = 1 << 16;  // commits in the open group that somebody hears of
 // what is settled beyond it comes again after a kill, where nothing could be written
 constexpr std::size_t noted_settles_max = 256;
-constexpr std::size_t letters_open_max = 8 << 20;  // a look into the inbox with its largest payload, twice
+constexpr std::uint64_t letters_open_max = 8 << 20;  // a look into the inbox with its largest payload, twice
 
 }  // namespace
 
@@ -39,7 +39,8 @@ const char* OpenGroup::why_not(Lane lane, std::size_t bytes, bool offered) const
   if (bytes > p_.options.row_bytes_max) return "too_large";
   if (lane != Lane::alarm && lane != Lane::dead) return nullptr;
   const bool letter = lane == Lane::dead && offered;
-  const std::size_t most = letter ? letters_open_max : p_.options.open_bytes_max;
+  const std::uint64_t most =
+      letter ? std::min(letters_open_max, p_.options.bytes_max / 4) : p_.options.open_bytes_max;
   if (!open.empty() && open.bytes_waiting() + bytes > most) return "too_many";
   return (letter ? has_room_for_letter(bytes) : has_room_beside()) ? nullptr : "log_full";
 }
