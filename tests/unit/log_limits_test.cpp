@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "base/rng.h"
 #include "base/text.h"
+#include "latest_values.h"
 #include "log/sqlite.h"
 #include "log/sqlite_log.h"
 #include "record/batch.h"
@@ -1037,6 +1038,35 @@ TEST_CASE("log: what a full log did not take is told once there is room, and onc
         {"alarm/door-0", 7}, {"alarm/door-1", 7}, {"alarm/door-2", 6}, {"dead/d", 1}};
     CHECK(devices == told);
   }
+}
+
+TEST_CASE("latest values: a page is so many readings and no more, however small they lie in the log") {
+  Site site(64 << 20);
+  const auto commit = [&site](const Record& record, int count) {
+    WriteSet set;
+    for (int i = 0; i < count; ++i) set.records.emplace_back(Lane::raw, record);
+    site.log->commit(std::move(set), {});
+    site.loop->run_for(5s);
+  };
+  commit(reading(1, "old"), 1);
+  for (int i = 0; i < 20; ++i) commit(reading(1), 10'000);
+  const auto finds = [&site](std::size_t pages_max) {
+    LatestValues::Wish wish;
+    wish.devices = {"old"};
+    wish.pages_max = pages_max;
+    bool done = false, found = false;
+    LatestValues::look(*site.log, wish, [&](const Result<LatestValues::Found>& values) {
+      REQUIRE(values.ok());
+      done = true;
+      found = values.value().number == 1;
+    });
+    site.loop->run_for(10s);
+    REQUIRE(done);
+    return found;
+  };
+  REQUIRE(site.log->stats().row_bytes < LatestValues::Wish().page_bytes);  // as bytes all of it is one page
+  CHECK_FALSE(finds(8));
+  CHECK(finds(32));
 }
 
 TEST_CASE("log: a folder whose identity cannot be told has not changed") {
