@@ -28,29 +28,32 @@ bool OpenGroup::has_room_beside() const {
 }
 
 // A letter is of a payload, or a record, that had room when it came, and that is accepted, or settled, by
-// now.
-bool OpenGroup::has_room_for_letter(std::size_t bytes) const {
+// now. A log that evicts takes a payload that can be read in any case; but an uplink may refuse more records
+// at once than a small one has room for.
+bool OpenGroup::has_room_for_letter(std::size_t bytes, Letters letters) const {
   if (p_.options.when_full == WhenFull::block) return !p_.space.over(bytes);
+  if (letters == Letters::of_records) return has_room_beside();
   return p_.space.bytes_used() + p_.space.bytes_coming() + bytes <= p_.options.bytes_max;
 }
 
-const char* OpenGroup::why_not(Lane lane, std::size_t bytes, bool offered) const {
+const char* OpenGroup::why_not(Lane lane, std::size_t bytes, Letters letters) const {
   const OpenLane& open = lanes[static_cast<std::size_t>(lane)];
   if (bytes > p_.options.row_bytes_max) return "too_large";
   if (lane != Lane::alarm && lane != Lane::dead) return nullptr;
-  const bool letter = lane == Lane::dead && offered;
+  const bool letter = lane == Lane::dead && letters != Letters::asked_for;
   const std::uint64_t most =
       letter ? std::min(letters_open_max, p_.options.bytes_max / 4) : p_.options.open_bytes_max;
   if (!open.empty() && open.bytes_waiting() + bytes > most) return "too_many";
-  return (letter ? has_room_for_letter(bytes) : has_room_beside()) ? nullptr : "log_full";
+  return (letter ? has_room_for_letter(bytes, letters) : has_room_beside()) ? nullptr : "log_full";
 }
 
 // `clock_offset_us` (wall minus monotonic): the clocks are read once for a set, and where a record asks for
 // it.
-void OpenGroup::append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us) {
+void OpenGroup::append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us,
+                       Letters letters) {
   OpenLane& open = lanes[static_cast<std::size_t>(lane)];
   const std::size_t bytes = stored_bytes_max(record);
-  if (const char* why = why_not(lane, bytes, true)) return refuse(lane, record, why);
+  if (const char* why = why_not(lane, bytes, letters)) return refuse(lane, record, why);
   const bool unsynced = record.trust == TimeTrust::unsynced;
   if (unsynced && !clock_offset_us) clock_offset_us = p_.loop.wall().us - p_.loop.now().ns / 1000;
   open.add(record, bytes, p_.options.row_bytes_max, unsynced ? clock_offset_us : std::nullopt);
@@ -102,7 +105,8 @@ void OpenGroup::settle(const WriteSet::Settle& settle) {
 
 void OpenGroup::apply(WriteSet& set) {
   std::optional<std::int64_t> clock_offset_us;
-  for (const auto& [lane, record] : set.records) append(lane, record, clock_offset_us);
+  const Letters letters = set.settles.empty() ? Letters::of_payloads : Letters::of_records;
+  for (const auto& [lane, record] : set.records) append(lane, record, clock_offset_us, letters);
   if (set.leads) leads = std::move(set.leads);
   if (!set.records.empty() || set.leads) {
     coming = true;
