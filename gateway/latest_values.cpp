@@ -6,6 +6,12 @@
 #include "record/redate.h"
 
 namespace millrace {
+namespace {
+
+constexpr std::uint64_t readings_at_once = 1 << 14;  // unpacked in a turn of the loop: some milliseconds
+
+}  // namespace
+
 struct LatestValues::Work {
   Log& log;
   Wish wish;
@@ -55,7 +61,11 @@ void LatestValues::next(const std::shared_ptr<Work>& work) {
   work->log.read(work->here(), {work->wish.after + 1, work->before - 1}, Log::Direction::down,
                  work->wish.page_bytes, [work](const Result<std::vector<Row>>& rows) {
                    if (!rows.ok()) return work->done(rows.status());
-                   for (const Row& row : rows.value()) work->take(row);
+                   std::uint64_t taken = 0;
+                   for (const Row& row : rows.value()) {
+                     work->take(row);
+                     if ((taken += row.count) >= readings_at_once) break;  // the next page begins there
+                   }
                    if (rows.value().empty()) work->next_lane();
                    next(work);
                  });

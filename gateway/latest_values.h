@@ -1,6 +1,7 @@
 // The newest record of each metric of some devices: looked for in the log from its end backwards, through the
-// lanes that have readings, or others, page by page, so far and no further. What was delivered and given back
-// is not found. On the loop.
+// lanes that have readings, or others, page by page, so far and no further. A page ends where it has had
+// 16,384 readings, too, or a few more: rows that compress well hold a million in as many bytes, and the loop
+// waits for all of a page. What was delivered and given back is not found. On the loop.
 #pragma once
 
 #include <functional>

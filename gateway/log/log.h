@@ -135,7 +135,7 @@ class Log {
   virtual bool accepting() const = 0;
   // Why a record of this lane that takes so many bytes (stored_bytes_max) would be refused now, counted and
   // told, as a loss; null: it would be taken. For who can wait with what nobody else asks for: alarms and
-  // dead letters.
+  // dead letters (of these the log takes more from whoever does not ask: he has taken what they are of).
   virtual const char* why_not(Lane lane, std::size_t bytes) const = 0;
 
   // Rows of `lane` that touch `range`, at most about `bytes_max` but at least one if there is one. A damaged

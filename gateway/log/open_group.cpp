@@ -15,34 +15,45 @@ constexpr Duration refusal_silence = std::chrono::minutes(1);
 constexpr std::size_t waiters_max = 1 << 16;  // commits in the open group that somebody hears of
 // what is settled beyond it comes again after a kill, where nothing could be written
 constexpr std::size_t noted_settles_max = 256;
+constexpr std::uint64_t letters_open_max = 8 << 20;  // a look into the inbox with its largest payload, twice
 
 }  // namespace
 
-// Events and dead letters ask nobody before they come: in a storm of them, or while nothing can be written,
-// the open group takes only so many, and a full log none. Those that went are counted and told.
+// Events ask nobody before they come: in a storm of them, or while nothing can be written, the open group
+// takes only so many, and a full log none. Those that went are counted and told.
 bool OpenGroup::has_room_beside() const {
   if (p_.options.when_full == WhenFull::block) return !p_.space.over(p_.space.inbox_margin() / 2);
   return p_.space.bytes_used() + p_.space.bytes_coming() + 2 * p_.options.segment_bytes <=
          p_.options.bytes_max;
 }
 
-const char* OpenGroup::why_not(Lane lane, std::size_t bytes, bool had_room) const {
+// A letter is of a payload, or a record, that had room when it came, and that is accepted, or settled, by
+// now. A log that evicts takes a payload that can be read in any case; but an uplink may refuse more records
+// at once than a small one has room for.
+bool OpenGroup::has_room_for_letter(std::size_t bytes, Letters letters) const {
+  if (p_.options.when_full == WhenFull::block) return !p_.space.over(bytes);
+  if (letters == Letters::of_records) return has_room_beside();
+  return p_.space.bytes_used() + p_.space.bytes_coming() + bytes <= p_.options.bytes_max;
+}
+
+const char* OpenGroup::why_not(Lane lane, std::size_t bytes, Letters letters) const {
   const OpenLane& open = lanes[static_cast<std::size_t>(lane)];
   if (bytes > p_.options.row_bytes_max) return "too_large";
   if (lane != Lane::alarm && lane != Lane::dead) return nullptr;
-  if (!open.empty() && open.bytes_waiting() + bytes > p_.options.open_bytes_max) return "too_many";
-  if (lane == Lane::dead && had_room && p_.options.when_full == WhenFull::block)
-    return p_.space.over(bytes) ? "log_full" : nullptr;
-  return has_room_beside() ? nullptr : "log_full";
+  const bool letter = lane == Lane::dead && letters != Letters::asked_for;
+  const std::uint64_t most =
+      letter ? std::min(letters_open_max, p_.options.bytes_max / 4) : p_.options.open_bytes_max;
+  if (!open.empty() && open.bytes_waiting() + bytes > most) return "too_many";
+  return (letter ? has_room_for_letter(bytes, letters) : has_room_beside()) ? nullptr : "log_full";
 }
 
 // `clock_offset_us` (wall minus monotonic): the clocks are read once for a set, and where a record asks for
 // it.
 void OpenGroup::append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us,
-                       bool had_room) {
+                       Letters letters) {
   OpenLane& open = lanes[static_cast<std::size_t>(lane)];
   const std::size_t bytes = stored_bytes_max(record);
-  if (const char* why = why_not(lane, bytes, had_room)) return refuse(lane, record, why);
+  if (const char* why = why_not(lane, bytes, letters)) return refuse(lane, record, why);
   const bool unsynced = record.trust == TimeTrust::unsynced;
   if (unsynced && !clock_offset_us) clock_offset_us = p_.loop.wall().us - p_.loop.now().ns / 1000;
   open.add(record, bytes, p_.options.row_bytes_max, unsynced ? clock_offset_us : std::nullopt);
@@ -94,9 +105,8 @@ void OpenGroup::settle(const WriteSet::Settle& settle) {
 
 void OpenGroup::apply(WriteSet& set) {
   std::optional<std::int64_t> clock_offset_us;
-  // Its letters are of payloads out of the inbox, of records that leave, of letters that were tried again.
-  const bool had_room = set.inbox_position || !set.settles.empty() || !set.struck.empty();
-  for (const auto& [lane, record] : set.records) append(lane, record, clock_offset_us, had_room);
+  const Letters letters = set.settles.empty() ? Letters::of_payloads : Letters::of_records;
+  for (const auto& [lane, record] : set.records) append(lane, record, clock_offset_us, letters);
   if (set.leads) leads = std::move(set.leads);
   if (!set.records.empty() || set.leads) {
     coming = true;

@@ -23,7 +23,7 @@ class OpenGroup {
   void apply(WriteSet& set);
   void append(Lane lane, const Record& record) {
     std::optional<std::int64_t> unread;
-    append(lane, record, unread, false);
+    append(lane, record, unread, Letters::asked_for);
   }
   void settle(const WriteSet::Settle& settle);
   void strike(const std::vector<Range>& struck);
@@ -37,9 +37,10 @@ class OpenGroup {
   void number(Lane lane, std::vector<Row>& rows, bool announce, WriteSet& more);
   std::size_t waiting() const;  // bytes
   bool accepting() const;
-  // Why a record of this size is not taken now (Log::why_not). `had_room`: it is what became of something
-  // that had.
-  const char* why_not(Lane lane, std::size_t bytes, bool had_room = false) const;
+  // Why a record of this size is not taken now (Log::why_not). What is offered in a set is asked for no more:
+  // its letters have the room that is kept for what they are of.
+  enum class Letters : std::uint8_t { asked_for, of_payloads, of_records };
+  const char* why_not(Lane lane, std::size_t bytes, Letters letters = Letters::asked_for) const;
   std::size_t room() const;
 
   OpenLane lanes[lane_count];
@@ -61,10 +62,11 @@ class OpenGroup {
  private:
   void refuse(Lane lane, const Record& record, const char* reason);
   bool has_room_beside() const;
+  bool has_room_for_letter(std::size_t bytes, Letters letters) const;
   bool add_loss(const Record& record);
   void note_untold();
   Row row_of(Lane lane, BatchBuilder& builder, std::int64_t clock_offset_us);
-  void append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us, bool had_room);
+  void append(Lane lane, const Record& record, std::optional<std::int64_t>& clock_offset_us, Letters letters);
 
   LogParts& p_;
   Instant refusal_told_;

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import struct
 import subprocess
@@ -125,6 +126,27 @@ class LogTools(Site):
         self.assertEqual(json.loads(self.run_log("dlq", "retry", "--all", "--json").stdout), {"retried": 450, "still_dead": 0})
         self.assertEqual(sorted(r["value"] for r in self.exported("--lane", "raw")), list(range(450)))
         self.assertEqual(self.letters("-n", "1000"), [])
+        self.assertEqual(gateway.stop(), 0)
+
+    def test_letters_that_are_large_are_not_all_held_to_be_listed_or_retried(self):
+        """A payload of a megabyte may take a hundred bytes of the log: a page of 200 of them was 200 MB."""
+        devices, _, gateway = self.site()
+        size, count = 900_000, 12
+        for n in range(count):
+            subprocess.run(["mosquitto_pub", "-p", str(devices.port), "-t", "plant/l1/d1/telemetry", "-q", "1", "-s"], input=b"x" + bytes([65 + n]) * size, check=True, timeout=20)
+        wait_for(lambda: len(self.letters("-n", "100")) == count, "every letter is listed")
+        pages, following = [], ""
+        while following != "0":
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(10)
+                s.connect(str(self.run_folder / "control.sock"))
+                s.sendall(json.dumps({"command": "dlq.ls", "max": "200", "from": following}).encode() + b"\n")
+                answer = json.loads(s.makefile().readline())
+            following = str(answer["next"])
+            pages.append(len(answer["lines"].splitlines()))
+        self.assertEqual(sum(pages), count, pages)
+        self.assertLessEqual(max(pages) * size, (4 << 20) + size, pages)
+        self.assertEqual(json.loads(self.run_log("dlq", "retry", "--all", "--json").stdout)["still_dead"], count)
         self.assertEqual(gateway.stop(), 0)
 
     def test_text_that_no_record_may_have_hides_nothing_behind_it(self):

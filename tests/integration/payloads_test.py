@@ -9,6 +9,8 @@ import sys
 import unittest
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from testsite import BUILD, Site, wait_for
 
@@ -164,6 +166,26 @@ class Payloads(Site):
         wait_for(lambda: "; not kept: the dead lane is full" in self.daemon.text(), "it is told")
         self.assertEqual(self.daemon.text().count("; kept in the dead lane"), sent - 1)
         self.assertEqual(self.metric("millrace_dead_letters_total"), sent - 1)
+
+    def test_payloads_that_are_large_together_lie_whole_in_the_dead_lane(self):
+        self.start()
+        dice = random.Random(7)
+        payloads = ["x" + "".join(dice.choices(string.ascii_letters, k=size)) for size in (200_000, 950_000) * 6]
+        publisher = mqtt.Client()
+        publisher.connect("127.0.0.1", self.devices.port)
+        publisher.loop_start()
+        try:
+            for message in [publisher.publish("list/d1", payload, qos=1) for payload in payloads]:
+                message.wait_for_publish(20)
+        finally:
+            publisher.disconnect()
+            publisher.loop_stop()
+        wait_for(lambda: self.metric("millrace_undecodable_total") == len(payloads), "all of them were looked at")
+        commits = self.metric("millrace_log_commits_total")
+        self.send("list/d2", '{"r":[{"t":1700000000,"v":7}]}')
+        wait_for(lambda: self.metric("millrace_log_commits_total") > commits and self.readings(), "all of them are committed")
+        self.assertEqual(self.metric("millrace_log_refused_records_total"), 0)
+        self.assertEqual(sorted(int(letter["size"]) for letter in self.letters()), sorted(map(len, payloads)))
 
     def test_a_retry_waits_while_the_log_is_full(self):
         self.start(CONFIG.replace("[log]", '[log]\nmax_size = "1MiB"\nwhen_full = "block"'))

@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "base/rng.h"
 #include "base/text.h"
+#include "latest_values.h"
 #include "log/sqlite.h"
 #include "log/sqlite_log.h"
 #include "record/batch.h"
@@ -984,6 +985,33 @@ TEST_CASE("log: what an uplink refuses has its letter and its loss also where a 
   CHECK(losses == std::map<std::string, std::uint64_t>{{"refused", 1}});
 }
 
+TEST_CASE("log: what was accepted and cannot be read has its letter also where a full log takes no event") {
+  for (const WhenFull when_full : {WhenFull::block, WhenFull::evict}) {
+    Site site(2 << 20, when_full);
+    for (int i = 0; when_full == WhenFull::evict && i < 500; ++i) site.raw(500);
+    // A commit is on its way, say, and the next one fills.
+    while (!site.log->why_not(Lane::alarm, 1000)) site.raw(500, when_full == WhenFull::block);
+    REQUIRE(site.log->why_not(Lane::dead, 1000) == std::string("log_full"));  // who can wait does
+    if (when_full == WhenFull::block) REQUIRE(site.log->accepting());
+    site.letter("d", 1000);
+    INFO("when_full ", static_cast<int>(when_full));
+    CHECK(site.log->stats().refused_records == 0);
+    CHECK(site.all(Lane::dead).size() == 1);
+    CHECK(site.disk.used() <= site.options.bytes_max);
+  }
+}
+
+TEST_CASE("log: letters of one group that are large together are all there") {
+  Site site(64 << 20);
+  WriteSet set;
+  for (const int bytes : {200'000, 950'000, 950'000})
+    set.records.emplace_back(Lane::dead, site.letter_of("d", bytes));
+  site.log->commit(std::move(set), {});
+  site.loop->run_for(5s);
+  CHECK(site.log->stats().refused_records == 0);
+  CHECK(site.all(Lane::dead).size() == 3);
+}
+
 TEST_CASE("log: what a full log did not take is told once there is room, and once, also over a kill") {
   Site site(2 << 20, WhenFull::block);
   while (site.log->accepting()) site.raw(500);
@@ -1012,6 +1040,35 @@ TEST_CASE("log: what a full log did not take is told once there is room, and onc
         {"alarm/door-0", 7}, {"alarm/door-1", 7}, {"alarm/door-2", 6}, {"dead/d", 1}};
     CHECK(devices == told);
   }
+}
+
+TEST_CASE("latest values: a page is so many readings and no more, however small they lie in the log") {
+  Site site(64 << 20);
+  const auto commit = [&site](const Record& record, int count) {
+    WriteSet set;
+    for (int i = 0; i < count; ++i) set.records.emplace_back(Lane::raw, record);
+    site.log->commit(std::move(set), {});
+    site.loop->run_for(5s);
+  };
+  commit(reading(1, "old"), 1);
+  for (int i = 0; i < 20; ++i) commit(reading(1), 10'000);
+  const auto finds = [&site](std::size_t pages_max) {
+    LatestValues::Wish wish;
+    wish.devices = {"old"};
+    wish.pages_max = pages_max;
+    bool done = false, found = false;
+    LatestValues::look(*site.log, wish, [&](const Result<LatestValues::Found>& values) {
+      REQUIRE(values.ok());
+      done = true;
+      found = values.value().number == 1;
+    });
+    site.loop->run_for(10s);
+    REQUIRE(done);
+    return found;
+  };
+  REQUIRE(site.log->stats().row_bytes < LatestValues::Wish().page_bytes);  // as bytes all of it is one page
+  CHECK_FALSE(finds(8));
+  CHECK(finds(32));
 }
 
 TEST_CASE("log: a folder whose identity cannot be told has not changed") {
