@@ -70,9 +70,9 @@ void FarSide::send(Batch batch, std::function<void(Outcome)> told) {
           }
           return done(outcome);
         }
-        if (loop_.now() < busy_until) {
-          outcome.verdict = Verdict::retryable;
-          outcome.reason = "busy";
+        if (forbids || loop_.now() < busy_until) {
+          outcome.verdict = forbids ? Verdict::blocked : Verdict::retryable;
+          outcome.reason = forbids ? "forbidden" : "busy";
           outcome.retry_after = retry_after;
           return done(outcome);
         }
