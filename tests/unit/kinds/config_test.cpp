@@ -208,6 +208,22 @@ TEST_CASE("config: several connections of an HTTPS uplink, where its dialect pro
     CHECK(with(text("connections = ", number, "\n")).find("\"connections\"") != std::string::npos);
 }
 
+TEST_CASE("config: what is told of a file is no order to a terminal, whatever stands in the file") {
+  const auto uplink = [](const std::string& more) {
+    return errors_of("[[uplinks.https]]\nname = \"u\"\nservers = [\"https://h\"]\n" + more);
+  };
+  for (const char* said :
+       {"dialect = \"remote_write\"\ntenant = \"\\u001b[2Jx \\u202e\"\n",
+        "dialect = \"clickhouse\"\ntable = \"t\"\nsettings = { \"\\u001b[2Jx \\u202e\" = \"1\" }\n"}) {
+    const std::string errors = uplink(said);
+    CAPTURE(errors);
+    CHECK(errors.find("\"\\x1b[2Jx \\xe2\\x80\\xae\"") != std::string::npos);
+    CHECK(errors.find('\x1b') == std::string::npos);
+  }
+  const std::vector<ConfigError> one{{3, 4, "a\nb"}};
+  CHECK(format_errors("m\u202e.toml", one) == "m\\xe2\\x80\\xae.toml:3:4: a\\x0ab\n");
+}
+
 TEST_CASE("config: defaults fill what the file leaves out") {
   const LoadedConfig loaded = load_config(minimal, "m.toml");
   CHECK(format_errors("m.toml", loaded.errors) == "");
