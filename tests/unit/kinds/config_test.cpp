@@ -150,6 +150,9 @@ TEST_CASE("config: what is said with a request beside what it is, and where a st
   CHECK(said(clickhouse + "{ input_format_skip_unknown_fields = \"1\" }\n", "would drop data"));
   CHECK(said(clickhouse + "{ password = \"x\" }\n", "is the gateway's to say"));
   CHECK(said(clickhouse + "{ \"a&b\" = \"x\" }\n", "is no setting's name"));
+  CHECK(said(clickhouse.substr(0, clickhouse.rfind("settings")) +
+                 "[uplinks.https.settings]\nquota_key = \"gw\"\nuser = \"x\"\n",
+             "m.toml:8:8: [[uplinks.https]] \"u\" [settings]: \"user\" has a key of its own"));
 
   const std::string s3 =
       "dialect = \"s3\"\nbucket = \"b\"\nregion = \"r\"\ncredentials_file = \"/k\"\nheaders = ";
@@ -160,6 +163,16 @@ TEST_CASE("config: what is said with a request beside what it is, and where a st
     CHECK(said(text(s3, "{ ", name, " = \"x\" }\n"), "none of those that say how an object is kept"));
   for (const char* words : {"", " x", "a  b", "a\\nX: y", "\u00e9"})
     CHECK(said(text(s3, "{ x-amz-tagging = \"", words, "\" }\n"), "characters or blanks"));
+  // Each at its own line, with the name that was meant, and told of once.
+  CHECK(
+      said(s3.substr(0, s3.rfind("headers")) +
+               "[uplinks.https.headers]\nx-amz-tagging = \"a\"\nX-Amz-Acl = \"private\"\n",
+           "m.toml:10:13: [[uplinks.https]] \"u\" [headers]: \"X-Amz-Acl\" is none of those that say how an "
+           "object is kept; did you mean \"x-amz-acl\"?"));
+  CHECK(said(s3 + "{ x-amz-taging = \"x\" }\n", "did you mean \"x-amz-tagging\"?"));
+  CHECK_FALSE(said(s3 + "{ x-amz-tagging = 1 }\n", "characters or blanks"));
+  CHECK(
+      said(s3.substr(0, s3.rfind("headers")) + "prefix = \"{{hour}gateway}/\"\n", "there is no {00gateway}"));
 
   const std::string kinesis =
       "dialect = \"kinesis\"\ncredentials_file = \"/k\"\nregion = \"eu-west-1\"\nstream = ";
@@ -170,7 +183,9 @@ TEST_CASE("config: what is said with a request beside what it is, and where a st
   CHECK(with("dialect = \"remote_write\"\ntenant = \"plant-7\"\n").find("tenant") == std::string::npos);
   CHECK(said("dialect = \"remote_write\"\ntenant = \"a b\"\n", "is no tenant"));
   CHECK(said("dialect = \"remote_write\"\ntenant = \"a\\r\\nX: y\"\n", "is no tenant"));
-  CHECK(said(kinesis + "\"arn:aws:sns:eu-west-1:111122223333:plant\"\n", "is no ARN of a stream"));
+  for (const char* arn : {"sns:eu-west-1:111122223333:plant", "kinesis:eu-west-1::stream/plant",
+                          "kinesis:eu-west-1:111122223333:stream/"})
+    CHECK(said(text(kinesis, "\"arn:aws:", arn, "\"\n"), "is no ARN of a stream"));
 }
 
 TEST_CASE("config: several connections of an HTTPS uplink, where its dialect promises no order") {

@@ -37,7 +37,9 @@ bool is_arn(std::string_view stream) { return stream.starts_with("arn:"); }
 
 void check_arn(Section& section, const C& c) {
   const auto parts = split(c.stream, ':');
-  if (parts.size() != 6 || parts[2] != "kinesis" || !parts[5].starts_with("stream/"))
+  constexpr std::string_view kind = "stream/";
+  if (parts.size() != 6 || parts[2] != "kinesis" || parts[4].empty() || !parts[5].starts_with(kind) ||
+      parts[5].size() == kind.size())
     section.error("stream", text("\"", c.stream, "\" is no ARN of a stream"));
   else if (parts[3] != c.region)
     section.error("region", text("the stream is in \"", parts[3], "\", not in \"", c.region, "\""));
