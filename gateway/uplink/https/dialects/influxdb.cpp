@@ -95,7 +95,8 @@ class Influx final : public Dialect {
                has(body, "max key length") || has(body, "unprocessable")) {
       // It speaks of lines, as only the database does.
       outcome.verdict = Verdict::refused;
-      outcome.doubtful = has(body, "field type conflict");  // a whole measurement may be of another type
+      // A whole measurement may be of another type; the second are version 3's words.
+      outcome.doubtful = has(body, "field type conflict") || has(body, "invalid column type");
     } else if (has(body, "database is required") || has(body, "bucket") || has(body, "organization")) {
       outcome.verdict = Verdict::blocked;
     }

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "config/toml.h"
 #include "net/base64.h"
 #include "uplink/form_kind.h"
@@ -236,8 +237,8 @@ class Kinesis final : public Dialect {
       outcome.items.push_back(verdict);
       if (!outweighs(verdict, worst)) continue;
       worst = verdict;
-      outcome.reason =
-          one.error.empty() ? "a record without a sequence number" : text(one.error, ": ", one.message);
+      outcome.reason = one.error.empty() ? "a record without a sequence number"
+                                         : shown(text(one.error, ": ", one.message), 300);
       outcome.doubtful = verdict == Verdict::refused;
     }
     outcome.verdict = worst;
