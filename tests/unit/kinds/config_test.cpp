@@ -148,6 +148,8 @@ TEST_CASE("config: what is said with a request beside what it is, and where a st
     CHECK(said(text(clickhouse, settings, "\n"), "wait_for_async_insert must be \"1\""));
   CHECK(said(clickhouse + "{ input_format_allow_errors_num = \"10\" }\n", "would drop data"));
   CHECK(said(clickhouse + "{ input_format_skip_unknown_fields = \"1\" }\n", "would drop data"));
+  CHECK(said(clickhouse + "{ timeout_overflow_mode = \"break\" }\n", "would drop data"));
+  CHECK(with(clickhouse + "{ timeout_overflow_mode = \"throw\" }\n").find("settings") == std::string::npos);
   CHECK(said(clickhouse + "{ password = \"x\" }\n", "is the gateway's to say"));
   CHECK(said(clickhouse + "{ \"a&b\" = \"x\" }\n", "is no setting's name"));
   CHECK(said(clickhouse.substr(0, clickhouse.rfind("settings")) +

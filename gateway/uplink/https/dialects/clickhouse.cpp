@@ -66,7 +66,8 @@ void check_settings(Section& section, const C& c) {
     if (name.empty() || !good) settings.error(name, text("\"", name, "\" is no setting's name"));
     else if (std::find(std::begin(ours), std::end(ours), name) != std::end(ours))
       settings.error(name, text("\"", name, "\" has a key of its own, or is the gateway's to say"));
-    else if (name.starts_with("input_format_allow_errors") || name == "input_format_skip_unknown_fields")
+    else if (name.starts_with("input_format_allow_errors") || name == "input_format_skip_unknown_fields" ||
+             (name.ends_with("overflow_mode") && words != "throw"))
       settings.error(name, text("\"", name, "\" would drop data that nobody hears of"));
   }
   // Else a 200 may be said to what is in memory only: a profile has the one without the other.
