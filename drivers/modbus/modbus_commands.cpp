@@ -168,7 +168,6 @@ int read_bus(const ReadModbus& arguments, ModbusInputConfig bus) {
                   text("--count: at most ", most, " can be read at a time, and a table ends at 65535"));
   wish.span.first = static_cast<std::uint16_t>(arguments.address);
   wish.span.count = static_cast<std::uint16_t>(arguments.count);
-  const auto print = [](const std::string& words) { std::fputs(words.c_str(), stdout); };
   return read_modbus(bus, wish, print, [](const std::string& words) { (void)refuse(0, words); });
 }
 
@@ -196,7 +195,7 @@ int scan_bus(const ScanModbus& arguments, const ModbusInputConfig& bus) {
   return scan_modbus(
       bus, wish,
       [](const std::string& words) {
-        std::fputs(words.c_str(), stdout);
+        print(words);
         std::fflush(stdout);
       },
       [terminal](const std::string& words) {

@@ -61,7 +61,7 @@ int run(const C& c) {
   return scan_serial(
       wish, [&c](const std::string& port) { return holder_of_tty(c.config, port); },
       [](const std::string& words) {
-        std::fputs(words.c_str(), stdout);
+        print(words);
         std::fflush(stdout);
       },
       [terminal](const std::string& words) {

@@ -474,6 +474,7 @@ class Live(Seen, Site):
             code, shown = self.on_terminal("top", "--once", LC_ALL=locale)
             self.assertEqual(code, 0)
             self.assertRegex(shown.decode("ascii"), r"(?m)^  >k\?hler +devices ")
+            self.assertIn('"device":"k?hler"', self.on_terminal("log", "cat", LC_ALL=locale)[1].decode("ascii"))
         self.assertIn("k\u00dbhler", subprocess.run([BUILD / "millrace", "top", "--once", "-c", self.file], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"},
                                                     encoding="utf-8").stdout)  # a pipe gets what there is
 
