@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <tuple>
 
 #include "base/files.h"
 #include "base/text.h"
@@ -223,6 +224,21 @@ TEST_CASE("config: several connections of an HTTPS uplink, where its dialect pro
   }
   for (const char* number : {"0", "9", "-1"})
     CHECK(with(text("connections = ", number, "\n")).find("\"connections\"") != std::string::npos);
+}
+
+TEST_CASE("config: a server that cannot be reached is told, and not that it is of another sort") {
+  for (const auto& [kind, good, bad] : {std::tuple{"https", "https://h", "https://h:0"},
+                                        {"https", "https://h", "h"},
+                                        {"mqtt", "mqtts://h", "mqtts://h:0"},
+                                        {"mqtt", "mqtts://h", "h"},
+                                        {"kafka", "h", "h:0"}}) {
+    const std::string errors =
+        errors_of(text("[[uplinks.", kind, "]]\nname = \"u\"\nservers = [\"", good, "\", \"", bad, "\"]\n"));
+    CAPTURE(errors);
+    CHECK(errors.find(text("m.toml:3:11: [[uplinks.", kind, "]] \"u\": \"", bad, "\" ")) !=
+          std::string::npos);
+    CHECK(errors.find("some servers use TLS") == std::string::npos);
+  }
 }
 
 TEST_CASE("config: what is told of a file is no order to a terminal, whatever stands in the file") {
