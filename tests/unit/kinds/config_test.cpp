@@ -99,8 +99,9 @@ TEST_CASE("config: texts that go into packets of MQTT have no control characters
     CHECK(uplink(key, "a\\u007Fb").find("has a control character") != std::string::npos);
   }
   CHECK(uplink("topic", "").find("at least one character") != std::string::npos);
-  CHECK(uplink("format = \"sparkplug\"\nprimary_host", "a\\u0001").find("has a control character") !=
-        std::string::npos);
+  for (const char* key : {"primary_host", "group", "node", "device"})
+    CHECK(uplink(text("format = \"sparkplug\"\n", key), "a\\u0001").find("has a control character") !=
+          std::string::npos);
 }
 
 TEST_CASE("config: where a name takes a table or one value, the value is of its own type") {
@@ -224,6 +225,21 @@ TEST_CASE("config: several connections of an HTTPS uplink, where its dialect pro
   }
   for (const char* number : {"0", "9", "-1"})
     CHECK(with(text("connections = ", number, "\n")).find("\"connections\"") != std::string::npos);
+}
+
+TEST_CASE("config: what stands in a request's first line has no control characters") {
+  const auto with = [](const std::string& server, const std::string& more) {
+    return errors_of(text("[[uplinks.https]]\nname = \"u\"\nservers = [\"", server, "\"]\n", more));
+  };
+  for (const char* odd : {"\\u0001", "\\u007f", " ", "\\t", "\\r\\nX: y", "#"}) {
+    CAPTURE(odd);
+    CHECK(with(text("https://h/a", odd), "").find("is not http://HOST:PORT/PATH") != std::string::npos);
+    CHECK(with(text("https://h", odd), "").find("is not http://HOST:PORT/PATH") != std::string::npos);
+    for (const char* dialect : {"generic", "remote_write"})
+      CHECK(with("https://h", text("dialect = \"", dialect, "\"\npath = \"/a", odd, "\"\n"))
+                .find("must begin with / and have no blanks") != std::string::npos);
+  }
+  CHECK(with("https://h/\u00e4", "path = \"/write?a=\u00e4%20b\"\n") == "");
 }
 
 TEST_CASE("config: a server that cannot be reached is told, and not that it is of another sort") {
