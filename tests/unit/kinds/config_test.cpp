@@ -158,6 +158,10 @@ TEST_CASE("config: what is said with a request beside what it is, and where a st
                  "[uplinks.https.settings]\nquota_key = \"gw\"\nuser = \"x\"\n",
              "m.toml:8:8: [[uplinks.https]] \"u\" [settings]: \"user\" has a key of its own"));
 
+  CHECK(said("dialect = \"influxdb\"\n", "influxdb needs a database (version 1), or an org"));
+  CHECK(said("dialect = \"influxdb\"\ndatabase = \"d\"\norg = \"o\"\nbucket = \"b\"\n",
+             "influxdb has either a database (version 1), or an org"));
+
   const std::string s3 =
       "dialect = \"s3\"\nbucket = \"b\"\nregion = \"r\"\ncredentials_file = \"/k\"\nheaders = ";
   CHECK(with(s3 + "{ x-amz-server-side-encryption = \"AES256\", x-amz-grant-read = \"id=1\" }\n")

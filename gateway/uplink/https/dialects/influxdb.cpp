@@ -36,7 +36,8 @@ void settle(Section& section, C& c) {
     section.error("measurement", parsed.status().detail());
   if (c.database.empty() == c.bucket.empty())
     section.error(c.bucket.empty() ? "dialect" : "bucket",
-                  "influxdb needs a database (version 1), or an org and a bucket (version 2)");
+                  text("influxdb ", c.bucket.empty() ? "needs" : "has either",
+                       " a database (version 1), or an org and a bucket (version 2)"));
   else if (c.bucket.empty() != c.org.empty()) section.error("bucket", "org and bucket go together");
   else if (!c.retention_policy.empty() && c.database.empty())
     section.error("retention_policy", "a retention_policy is of version 1, with a database");
