@@ -248,7 +248,8 @@ const CommandKind trace_command_kind = command_kind<C, run>(
     options,
     "Looks for the newest record of each metric, some megabytes back; where no reading is left, of its windows and events. An uplink has "
     "acknowledged it, waits, was refused it, or is younger than it; where others of its lane were lost, and nobody knows any more whether "
-    "this one was, it is called settled. What an input refused of it in the last hour is told, too. Where nothing of it is left, it is told which uplinks did not get all of a lane. Ends with 1 where none is found, with "
+    "this one was, it is called settled. What an input refused of it in the last hour is told, too. "
+    "Where nothing of it is left, it is told which uplinks did not get all of a lane. Ends with 1 where none is found, with "
     "--next also where not every uplink's far side has it.");
 
 }  // namespace millrace
