@@ -12,7 +12,7 @@ namespace millrace {
 namespace {
 
 constexpr std::size_t whole_letters_max = 8;
-constexpr std::size_t page_bytes = 4 << 20;  // of payloads, about: unpacked they are held
+constexpr std::size_t letter_bytes_max = 4 << 20;  // of payloads, about: unpacked they are held
 constexpr std::size_t retried_at_once = 64;  // payloads that are decoded again and share a commit
 
 void write_letter(JsonWriter& json, Sequence number, const Record& record, std::size_t payload_max) {
@@ -57,7 +57,7 @@ void LetterCommands::find(Range range, Log::Direction direction, std::size_t max
                   if (number < range.first || number > range.last || log_.is_struck(number)) continue;
                   if (!records[i].detail || !std::holds_alternative<DeadDetail>(records[i].detail->body))
                     continue;
-                  if (page.letters.size() == max || bytes >= page_bytes) {
+                  if (page.letters.size() == max || bytes >= letter_bytes_max) {
                     page.next = number;
                     return found(std::move(page));
                   }

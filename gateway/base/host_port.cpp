@@ -24,7 +24,7 @@ std::string HostPort::to_string() const {
   return host.find(':') == std::string::npos ? text(host, ":", port) : text("[", host, "]:", port);
 }
 
-Result<HostPort> parse_host_port(std::string_view given, std::uint16_t default_port) {
+Result<HostPort> parse_host_port(std::string_view given, std::uint16_t default_port, std::uint16_t least) {
   const Status wrong{Code::invalid, text("\"", without_login(given), "\" is not HOST:PORT")};
   HostPort out;
   out.port = default_port;
@@ -45,7 +45,7 @@ Result<HostPort> parse_host_port(std::string_view given, std::uint16_t default_p
     const std::string_view digits = rest.substr(1);
     const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), out.port);
     if (rest.front() != ':' || digits.empty() || parsed.ec != std::errc{} ||
-        parsed.ptr != digits.data() + digits.size())
+        parsed.ptr != digits.data() + digits.size() || out.port < least)
       return wrong;
   } else if (default_port == 0) {
     return wrong;

@@ -18,8 +18,10 @@ struct HostPort {
   std::string to_string() const;
 };
 
-// `default_port` where none is given; 0: one must be given. `invalid` with words for whoever wrote it.
-Result<HostPort> parse_host_port(std::string_view text, std::uint16_t default_port = 0);
+// `default_port` where none is given; 0: one must be given. `least`: nobody is reached at port 0; who listens
+// there has any that is free. `invalid` with words for whoever wrote it.
+Result<HostPort> parse_host_port(std::string_view text, std::uint16_t default_port = 0,
+                                 std::uint16_t least = 1);
 
 // Whether nobody beyond this machine is meant: "localhost", "::1", 127.0.0.0/8 as four numbers. Without a
 // port.

@@ -7,6 +7,13 @@
 
 namespace millrace {
 
+bool good_http_target(std::string_view text) {
+  return std::ranges::none_of(text, [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte <= ' ' || byte == 0x7F || c == '#';
+  });
+}
+
 Result<HttpUrl> parse_http_url(std::string_view given) {
   HttpUrl url;
   std::string_view rest = given;
@@ -23,7 +30,7 @@ Result<HttpUrl> parse_http_url(std::string_view given) {
   while (url.path.ends_with('/')) url.path.pop_back();
   auto where = parse_host_port(rest.substr(0, slash), url.secure ? 443 : 80);
   bool odd = !where.ok() || rest.find('@') != std::string_view::npos ||
-             rest.find_first_of("?# \r\n") != std::string_view::npos;
+             rest.find('?') != std::string_view::npos || !good_http_target(rest);
   if (odd)
     return Status{Code::invalid,
                   text("\"", without_login(given),

@@ -15,6 +15,8 @@ struct HttpUrl {
   HostPort where;
   std::string path;  // begins with '/', or is empty
 };
+// Whether it can stand in a request as it is: no blanks, no control characters, no fragment (RFC 9112, 3.2).
+bool good_http_target(std::string_view text);
 // `invalid` with words for whoever wrote it.
 Result<HttpUrl> parse_http_url(std::string_view text);
 

@@ -1,10 +1,12 @@
 #include "cli/command_line.h"
 
 #include <argp.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 
@@ -185,6 +187,15 @@ int run_words(std::vector<char*> said, const Commands& commands) {
   return code_if_written(command->run(values.get()));
 }
 
+// Who was started without them has their numbers free: the next files, sockets and pipes would be them, and
+// what is told would stand in those. To read from and to write to what is held here fails, as it would have.
+void hold_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) >= 0 || errno != EBADF) continue;
+    if (::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) != stream) return;
+  }
+}
+
 }  // namespace
 
 std::string why_no_instance(const std::string& name) {
@@ -209,6 +220,7 @@ int help_of(const std::string& words, const Commands& commands) {
 }
 
 int run_command(int argc, char** argv, const Commands& commands) {
+  hold_standard_streams();
   std::vector<char*> said(argv + std::min(argc, 1), argv + argc);
   if (const std::string wrong = take_instance(said); !wrong.empty()) {
     std::fprintf(stderr, "millrace: --instance: %s\n", wrong.c_str());

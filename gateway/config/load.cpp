@@ -233,11 +233,12 @@ std::string about_key(const LoadedConfig& loaded, const std::string& side, const
   return text(loaded.path, ":", at.line, ":", at.column, ": ", side, " \"", name, "\": ", key, ": ", what);
 }
 
+// What stands in a file may come from anywhere: of what is told of it nothing is an order to a terminal.
 std::string format_errors(const std::string& path, const std::vector<ConfigError>& errors) {
   std::string out;
   for (const ConfigError& error : errors) {
-    out += error.line > 0 ? text(path, ":", error.line, ":", error.column, ": ", error.message, "\n")
-                          : text(path, ": ", error.message, "\n");
+    const std::string place = error.line > 0 ? text(path, ":", error.line, ":", error.column) : path;
+    out += text(shown(place, place.size()), ": ", shown(error.message, error.message.size()), "\n");
   }
   return out;
 }

@@ -82,13 +82,14 @@ void check_key_pair(Section& section, const TlsConfig& tls) {
 }
 
 bool check_mqtt_servers(Section& section, const std::vector<std::string>& servers) {
-  std::size_t secure = 0;
+  std::size_t secure = 0, plain = 0;
   for (const std::string& server : servers) {
     std::string_view rest = server;
     if (rest.starts_with("mqtts://")) {
       ++secure;
       rest.remove_prefix(8);
     } else if (rest.starts_with("mqtt://")) {
+      ++plain;
       rest.remove_prefix(7);
     } else {
       section.error("servers", text("\"", without_login(server), "\" must start with mqtt:// or mqtts://"));
@@ -100,7 +101,7 @@ bool check_mqtt_servers(Section& section, const std::vector<std::string>& server
                                     "\" is not mqtt://HOST:PORT (user and password have keys of their own)"));
     }
   }
-  if (secure != 0 && secure != servers.size())
+  if (secure != 0 && plain != 0)
     section.error("servers",
                   "some servers use TLS and some do not; give them inputs or uplinks of their own");
   return secure != 0;

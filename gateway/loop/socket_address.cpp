@@ -70,7 +70,7 @@ Status bind_unix(std::string_view address, const std::string& path, Fd& out) {
 }  // namespace
 
 Status parse_address(std::string_view address, sockaddr_storage& where) {
-  const auto parsed = parse_host_port(address);
+  const auto parsed = parse_host_port(address, 0, 0);
   if (!parsed.ok()) return parsed.status();
   const auto& [host, port] = parsed.value();
   if (uv_ip4_addr(host.c_str(), port, reinterpret_cast<sockaddr_in*>(&where)) == 0) return {};

@@ -282,6 +282,7 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
   });
   batching_.on_back(flight, outcome, uplink_.limits(), now);
   rate_.on_sent(static_cast<double>(counts_.records_sent.value()), now);
+  if (outcome.verdict != Verdict::acknowledged && !flight.full) run.rests_until = {};
   switch (outcome.verdict) {
     case Verdict::acknowledged:
       if (outcome.unasked) break;
@@ -298,7 +299,6 @@ void Shipper::on_outcome(std::uint64_t id, const Outcome& outcome) {
       break;
     case Verdict::retryable:
       counts_.retries.add();
-      if (!flight.full) run.rests_until = {};
       latency_.on_trouble();
       far_.on_trouble(outcome.verdict, outcome.reason);
       isolation_.on_lost(run, flight, outcome, flights_.empty(), uplink_.limits().apart, now);

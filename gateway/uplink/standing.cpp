@@ -1,9 +1,32 @@
 #include "uplink/standing.h"
 
+#include <algorithm>
+
+#include "base/ascii.h"
 #include "base/logger.h"
 #include "base/text.h"
 
 namespace millrace {
+namespace {
+
+constexpr std::size_t code_digits = 3;
+
+// What two answers of one trouble have in common: each names another request, another time. Words with digits
+// are left out, but for what is as short as a status.
+std::string in_common(std::string_view words) {
+  std::string out;
+  for (std::size_t at = 0; at < words.size();) {
+    const std::size_t end = std::min(words.find_first_of(" \"'<>()[]{},;=", at), words.size());
+    const std::string_view word = words.substr(at, end - at);
+    const std::size_t bare = word.find_last_not_of(":.") + 1;
+    if (bare <= code_digits || std::ranges::none_of(word, is_digit)) out += word;
+    out += words.substr(end, 1);
+    at = end + 1;
+  }
+  return out;
+}
+
+}  // namespace
 
 std::string Standing::words() const {
   if (reach_.up) return trouble_.empty() ? "up" : trouble_;
@@ -37,7 +60,7 @@ void Standing::usurp() {
 
 void Standing::on_trouble(Verdict verdict, const std::string& reason) {
   const std::string now = text(verdict_name(verdict), ": ", reason);
-  if (now == trouble_) return;
+  if (in_common(now) == in_common(trouble_)) return;
   // What needs a person stays until something passes, whatever else happens in between.
   if (verdict != Verdict::blocked && blocked()) return;
   trouble_ = now;

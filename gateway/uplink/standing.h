@@ -28,7 +28,7 @@ class Standing {
   void on_reach(const Uplink::Reach& reach);
   // Another gateway sends under our name.
   void usurp();
-  // Something was not taken.
+  // Something was not taken. The same again, but for the number of a request or a time, is no change.
   void on_trouble(Verdict verdict, const std::string& reason);
   void on_passed() { trouble_.clear(); }
 

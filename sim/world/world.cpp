@@ -71,8 +71,9 @@ void FarSide::answer(const Batch& batch, Instant sent, std::uint64_t generation,
       outcome.hung_up_after = hung_up->second - sent;
     return done(outcome);
   }
-  if (loop_.now() < busy_until) {
-    outcome.reason = "busy";
+  if (forbids || loop_.now() < busy_until) {
+    outcome.verdict = forbids ? Verdict::blocked : Verdict::retryable;
+    outcome.reason = forbids ? "forbidden" : "busy";
     outcome.retry_after = retry_after;
     return done(outcome);
   }

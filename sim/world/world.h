@@ -53,6 +53,7 @@ class FarSide : public Uplink {
   // Until then it takes nothing, and says so; with what it asks for.
   Instant busy_until;
   Duration retry_after{};
+  bool forbids = false;  // it lets nobody in until somebody acts, and says so
   // Where they are `apart` each batch takes a time of its own, and a connection that ends takes one batch
   // along.
   Limits limits_{4, 64 << 10};

@@ -90,6 +90,21 @@ class Drill(Seen, Site):
         self.well()
         self.assertIn("last error", self.command("status").stdout)
 
+    def test_who_was_started_without_standard_streams_writes_nothing_elsewhere(self):
+        """Their numbers were those of the first pipes and files that were opened."""
+        self.south, self.north = self.broker(), self.broker()
+        self.file = self.config(self.south.port, self.north.port, gateway=TRUSTED)
+        gateway = self.gateway(self.file, wrapper=("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"))
+        self.assertEqual([os.readlink(f"/proc/{gateway.process.pid}/fd/{stream}") for stream in (0, 1, 2)], ["/dev/null"] * 3)
+        self.publish(self.south.port, "tele/press-1/SENSOR", '{"value": 1}')
+        self.north.stop(signal.SIGKILL)  # that is told, to nobody
+        self.named("uplink central", "next: see that the other side runs", 1)
+        for words in (("log", "cat"), ("check",), ("log", "ls")):
+            done = subprocess.run([BUILD / "millrace", *words, "-c", self.file], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60, preexec_fn=lambda: os.close(1))
+            self.assertEqual(done.returncode, 1, (words, done.stderr))
+            self.assertIn("the output cannot be written", done.stderr, words)
+        self.assertEqual(gateway.stop(), 0)
+
     def test_an_address_that_another_program_has(self):
         self.observe = free_port()
         with socket.create_server(("127.0.0.1", self.observe)):
@@ -474,6 +489,7 @@ class Live(Seen, Site):
             code, shown = self.on_terminal("top", "--once", LC_ALL=locale)
             self.assertEqual(code, 0)
             self.assertRegex(shown.decode("ascii"), r"(?m)^  >k\?hler +devices ")
+            self.assertIn('"device":"k?hler"', self.on_terminal("log", "cat", LC_ALL=locale)[1].decode("ascii"))
         self.assertIn("k\u00dbhler", subprocess.run([BUILD / "millrace", "top", "--once", "-c", self.file], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"},
                                                     encoding="utf-8").stdout)  # a pipe gets what there is
 

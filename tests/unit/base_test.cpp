@@ -190,10 +190,11 @@ TEST_CASE("host and port: as people write them, and what is refused") {
   CHECK(parse_host_port("[2001:db8::7]", 2).value().to_string() == "[2001:db8::7]:2");
   CHECK(parse_host_port("[fe80::1%eth0]:1").value().host == "fe80::1%eth0");
   for (const char* bad : {"", ":1", "a:", "a:b", "a:65536", "a:-1", "a:1x", "[::1", "[]:1", "[::1]x",
-                          "2001:db8::7", "a", "[[::1]:1", "[broker]:1", "a]:1", "[::1]]:1"}) {
+                          "2001:db8::7", "a", "a:0", "[[::1]:1", "[broker]:1", "a]:1", "[::1]]:1"}) {
     CAPTURE(bad);
     CHECK_FALSE(parse_host_port(bad).ok());
   }
+  CHECK(parse_host_port("127.0.0.1:0", 0, 0).ok());  // who listens may have any
 }
 
 TEST_CASE(

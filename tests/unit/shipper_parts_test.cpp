@@ -2,6 +2,7 @@
 // into a batch.
 #include <doctest/doctest.h>
 
+#include "base/text.h"
 #include "uplink/batching.h"
 #include "uplink/flights.h"
 #include "uplink/standing.h"
@@ -86,6 +87,35 @@ TEST_CASE(
   CHECK((standing.words() == "blocked: no such topic" && standing.needs_person()));
   standing.on_passed();
   CHECK((standing.words() == "up" && standing.healthy()));
+}
+
+TEST_CASE("standing: what each answer says anew, its request's number and its time, is no change") {
+  Standing standing("up");
+  standing.on_reach({true, "", false});
+  const auto says = [&](const std::string& status, const std::string& code, const std::string& request,
+                        Verdict verdict = Verdict::retryable) {
+    standing.on_trouble(verdict, text("HTTP ", status, ": <Error><Code>", code, "</Code><RequestId>", request,
+                                      "</RequestId></Error>"));
+    return standing.words();
+  };
+  const std::string first = says("503", "SlowDown", "4442587FB7D0A2F9");
+  CHECK(first.find("4442587FB7D0A2F9") != std::string::npos);
+  CHECK(says("503", "SlowDown", "9A0E2C11D7F38B60") == first);
+  CHECK(says("429", "SlowDown", "9A0E2C11D7F38B60").find("HTTP 429") != std::string::npos);
+  CHECK(says("429", "Throttling", "9A0E2C11D7F38B60").find("Throttling") != std::string::npos);
+  const std::string blocked = says("403", "AccessDenied", "4442587FB7D0A2F9", Verdict::blocked);
+  CHECK(blocked.starts_with("blocked: HTTP 403"));
+  CHECK(says("403", "AccessDenied", "5DE2077F9A0C41B8", Verdict::blocked) == blocked);
+  CHECK(says("403", "ExpiredToken", "5DE2077F9A0C41B8", Verdict::blocked) != blocked);
+  standing.on_passed();
+  const auto of_time = [&](const char* words) {
+    standing.on_trouble(Verdict::retryable, words);
+    return standing.words();
+  };
+  const std::string busy = of_time("HTTP 500: TrackingId:7c0a-1_G2, Timestamp:2026-12-03T05:41:00");
+  CHECK(of_time("HTTP 500: TrackingId:91d4-8_G2, Timestamp:2026-12-03T05:41:31") == busy);
+  CHECK(of_time("HTTP 500: quota exceeded").ends_with("quota exceeded"));
+  CHECK(of_time("") == "retryable: ");
 }
 
 TEST_CASE("standing: who was usurped is not reached again") {

@@ -80,6 +80,16 @@ TEST_CASE(
   commit(world, Lane::raw, 5);
   world.loop().run_for(1min);
   CHECK(world.received.size() == 20'055);
+  // Nor does one that was not let in: it is tried each half minute, and goes as soon as somebody acted.
+  world.loop().run_for(2h);
+  far.forbids = true;
+  batches = far.batches;
+  commit(world, Lane::raw, 5);
+  world.loop().run_for(5min);
+  CHECK(far.batches >= batches + 6);
+  far.forbids = false;
+  world.loop().run_for(1min);
+  CHECK(world.received.size() == 20'060);
 }
 
 }  // namespace shipper_rest_test

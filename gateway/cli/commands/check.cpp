@@ -7,6 +7,7 @@
 
 #include "base/descriptors.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "check_files.h"
 #include "cli/capacity.h"
 #include "cli/commands/log_session.h"
@@ -139,8 +140,11 @@ void tell_capacity(const Config& config, const CapacityInput& input, const std::
 int run(const C& c) {
   const LoadedConfig loaded = load_whole(c.config);
   if (!loaded.errors.empty()) return report_errors(c.config, loaded);
-  for (const std::string& warning : loaded.warnings) print("warning: " + warning + "\n");
-  for (const std::string& words : check_files(loaded, UvLoop().wall())) print("warning: " + words + "\n");
+  const auto warn = [](const std::string& words) {
+    print(text("warning: ", shown(words, words.size()), "\n"));
+  };
+  std::ranges::for_each(loaded.warnings, warn);
+  std::ranges::for_each(check_files(loaded, UvLoop().wall()), warn);
   const Config& config = loaded.config;
   const auto status = ask(config, "status");  // of a running daemon, if there is one
   print(text("The configuration is good: ", config.inputs.size(), " inputs, ", config.windows.size(),

@@ -48,7 +48,7 @@ LoadedConfig load_whole(const std::string& path) {
 }
 
 int report_errors(const std::string& path, const LoadedConfig& loaded, std::string_view then) {
-  std::fputs(format_errors(path, loaded.errors).c_str(), stderr);
+  std::fputs(as_printed(format_errors(path, loaded.errors), STDERR_FILENO).c_str(), stderr);
   const bool not_for_us = ::access(path.c_str(), R_OK) != 0 && errno == EACCES;
   return complain(exit_config, text(loaded.errors.size(), " error", loaded.errors.size() == 1 ? "" : "s",
                                     not_for_us ? text("; ", ask_as) : std::string(), then));

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "cli/commands/log_session.h"
+#include "cli/page.h"
 #include "record/record_text.h"
 
 namespace millrace {
@@ -41,7 +42,7 @@ int print_lane(LogSession& session, const C& c, Lane lane, std::FILE* out) {
         "log.read",
         {{"lane", lane_name(lane)}, {"from", from}, {"to", c.to ? text(c.to) : ""}, {"format", c.format}});
     if (!page.ok()) return fail(page.status().detail());
-    const std::string& lines = page.value()["lines"].text();
+    const std::string lines = as_printed(page.value()["lines"].text(), ::fileno(out));
     if (std::fwrite(lines.data(), 1, lines.size(), out) != lines.size())
       return fail("the output cannot be written");
     unreadable += page.value()["unreadable"].whole();

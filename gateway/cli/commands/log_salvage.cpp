@@ -1,7 +1,5 @@
 // millrace log salvage: mends the log, or prints what is whole of any segment file, which needs no log around
 // it.
-#include <cstdio>
-
 #include "base/text.h"
 #include "cli/commands/log_session.h"
 #include "log/salvage.h"
@@ -31,7 +29,7 @@ int salvage_file(const std::string& path) {
       return;
     }
     for (std::size_t i = 0; i < decoded.size(); ++i)
-      std::printf("%s\n", record_as_json(row.first + i, row.lane, decoded[i]).c_str());
+      print(record_as_json(row.first + i, row.lane, decoded[i]) + "\n");
     records += decoded.size();
   });
   if (!status.ok()) return fail(status.detail());

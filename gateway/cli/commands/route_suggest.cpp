@@ -5,7 +5,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "cli/command.h"
+#include "cli/commands/daemon.h"
 #include "decode/suggest.h"
 
 namespace millrace {
@@ -77,7 +77,7 @@ int run(const C& c) {
     return refuse(
         exit_no,
         "nothing could be made of it: text by a pattern (format = \"text\") and bytes by a layout (\"binary\") want a person");
-  std::fputs(made.toml.c_str(), stdout);
+  print(made.toml);
   return exit_ok;
 }
 

@@ -27,6 +27,7 @@ struct HttpsServer {
   HttpUrl url;
   std::unique_ptr<Dialect> dialect;
   Instant left_alone_until{};  // as it asked for, whichever connection heard it
+  std::string left_alone_for;  // its reason
 };
 
 struct HttpsPlace {

@@ -69,12 +69,10 @@ void HttpsLine::fail(const std::string& reason) {
   finish();
 }
 
-// Another connection was told so, or an earlier batch.
+// Another connection was told so, or an earlier batch: it is the same trouble, in the same words.
 void HttpsLine::leave_alone(Duration left) {
   sending_->outcome.retry_after = left;
-  sending_->note_rest(
-      Verdict::retryable,
-      text(common_.server->name, ": it asked to be left alone for another ", format_duration(left)));
+  sending_->note_rest(Verdict::retryable, common_.server->left_alone_for);
   finish();
 }
 
@@ -286,7 +284,10 @@ void HttpsLine::on_reply(const HttpReply& reply) {
   HttpsServer& server = *common_.server;
   if (worst == Verdict::retryable && reply.status >= 500 && common_.servers.size() > 1)
     return calls_.failed(*this, text(server.name, ": ", outcome.reason), true);
-  server.left_alone_until = std::max(server.left_alone_until, common_.loop.now() + s.outcome.retry_after);
+  if (const Instant until = common_.loop.now() + s.outcome.retry_after; until > server.left_alone_until) {
+    server.left_alone_until = until;
+    server.left_alone_for = outcome.reason;
+  }
   finish();
 }
 

@@ -49,13 +49,13 @@ constexpr Key keys[] = {
 void settle(Section& section, C& c) {
   if (c.upload_max > 0 && c.upload_max < UploadRate::least)
     section.error("upload_max", "less than 1KiB a second carries nothing");
-  std::size_t secure = 0;
+  std::size_t secure = 0, plain = 0;
   for (const std::string& server : c.servers) {
     auto url = parse_http_url(server);
     if (!url.ok()) section.error("servers", url.status().detail());
-    else if (url.value().secure) ++secure;
+    else ++(url.value().secure ? secure : plain);
   }
-  if (secure != 0 && secure != c.servers.size())
+  if (secure != 0 && plain != 0)
     section.error("servers", "some servers use TLS and some do not; give them uplinks of their own");
   settle_tls(section, c.tls, secure != 0);
   if (!c.dialect.kind) return;

@@ -58,7 +58,12 @@ void settle_sparkplug(Section& section, S& c) {
   if (c.metric.empty()) section.error("metric", "\"metric\" is empty");
   if (c.primary_host.find_first_of("/+#") != std::string::npos)
     section.error("primary_host", "a host's name has no / + #: it is a level of a topic");
-  check_mqtt_text(section, "primary_host", c.primary_host);
+  // Levels of topics, all of them.
+  for (const auto& [key, words] : {std::pair{"group", &c.group},
+                                   {"node", &c.node},
+                                   {"device", &c.device},
+                                   {"primary_host", &c.primary_host}})
+    check_mqtt_text(section, key, *words);
 }
 constexpr Shape sparkplug_shape = shape_of<S, settle_sparkplug>(sparkplug_keys);
 

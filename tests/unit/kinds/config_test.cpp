@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <tuple>
 
 #include "base/files.h"
 #include "base/text.h"
@@ -98,8 +99,9 @@ TEST_CASE("config: texts that go into packets of MQTT have no control characters
     CHECK(uplink(key, "a\\u007Fb").find("has a control character") != std::string::npos);
   }
   CHECK(uplink("topic", "").find("at least one character") != std::string::npos);
-  CHECK(uplink("format = \"sparkplug\"\nprimary_host", "a\\u0001").find("has a control character") !=
-        std::string::npos);
+  for (const char* key : {"primary_host", "group", "node", "device"})
+    CHECK(uplink(text("format = \"sparkplug\"\n", key), "a\\u0001").find("has a control character") !=
+          std::string::npos);
 }
 
 TEST_CASE("config: where a name takes a table or one value, the value is of its own type") {
@@ -148,8 +150,17 @@ TEST_CASE("config: what is said with a request beside what it is, and where a st
     CHECK(said(text(clickhouse, settings, "\n"), "wait_for_async_insert must be \"1\""));
   CHECK(said(clickhouse + "{ input_format_allow_errors_num = \"10\" }\n", "would drop data"));
   CHECK(said(clickhouse + "{ input_format_skip_unknown_fields = \"1\" }\n", "would drop data"));
+  CHECK(said(clickhouse + "{ timeout_overflow_mode = \"break\" }\n", "would drop data"));
+  CHECK(with(clickhouse + "{ timeout_overflow_mode = \"throw\" }\n").find("settings") == std::string::npos);
   CHECK(said(clickhouse + "{ password = \"x\" }\n", "is the gateway's to say"));
   CHECK(said(clickhouse + "{ \"a&b\" = \"x\" }\n", "is no setting's name"));
+  CHECK(said(clickhouse.substr(0, clickhouse.rfind("settings")) +
+                 "[uplinks.https.settings]\nquota_key = \"gw\"\nuser = \"x\"\n",
+             "m.toml:8:8: [[uplinks.https]] \"u\" [settings]: \"user\" has a key of its own"));
+
+  CHECK(said("dialect = \"influxdb\"\n", "influxdb needs a database (version 1), or an org"));
+  CHECK(said("dialect = \"influxdb\"\ndatabase = \"d\"\norg = \"o\"\nbucket = \"b\"\n",
+             "influxdb has either a database (version 1), or an org"));
 
   const std::string s3 =
       "dialect = \"s3\"\nbucket = \"b\"\nregion = \"r\"\ncredentials_file = \"/k\"\nheaders = ";
@@ -160,6 +171,16 @@ TEST_CASE("config: what is said with a request beside what it is, and where a st
     CHECK(said(text(s3, "{ ", name, " = \"x\" }\n"), "none of those that say how an object is kept"));
   for (const char* words : {"", " x", "a  b", "a\\nX: y", "\u00e9"})
     CHECK(said(text(s3, "{ x-amz-tagging = \"", words, "\" }\n"), "characters or blanks"));
+  // Each at its own line, with the name that was meant, and told of once.
+  CHECK(
+      said(s3.substr(0, s3.rfind("headers")) +
+               "[uplinks.https.headers]\nx-amz-tagging = \"a\"\nX-Amz-Acl = \"private\"\n",
+           "m.toml:10:13: [[uplinks.https]] \"u\" [headers]: \"X-Amz-Acl\" is none of those that say how an "
+           "object is kept; did you mean \"x-amz-acl\"?"));
+  CHECK(said(s3 + "{ x-amz-taging = \"x\" }\n", "did you mean \"x-amz-tagging\"?"));
+  CHECK_FALSE(said(s3 + "{ x-amz-tagging = 1 }\n", "characters or blanks"));
+  CHECK(
+      said(s3.substr(0, s3.rfind("headers")) + "prefix = \"{{hour}gateway}/\"\n", "there is no {00gateway}"));
 
   const std::string kinesis =
       "dialect = \"kinesis\"\ncredentials_file = \"/k\"\nregion = \"eu-west-1\"\nstream = ";
@@ -170,7 +191,9 @@ TEST_CASE("config: what is said with a request beside what it is, and where a st
   CHECK(with("dialect = \"remote_write\"\ntenant = \"plant-7\"\n").find("tenant") == std::string::npos);
   CHECK(said("dialect = \"remote_write\"\ntenant = \"a b\"\n", "is no tenant"));
   CHECK(said("dialect = \"remote_write\"\ntenant = \"a\\r\\nX: y\"\n", "is no tenant"));
-  CHECK(said(kinesis + "\"arn:aws:sns:eu-west-1:111122223333:plant\"\n", "is no ARN of a stream"));
+  for (const char* arn : {"sns:eu-west-1:111122223333:plant", "kinesis:eu-west-1::stream/plant",
+                          "kinesis:eu-west-1:111122223333:stream/"})
+    CHECK(said(text(kinesis, "\"arn:aws:", arn, "\"\n"), "is no ARN of a stream"));
 }
 
 TEST_CASE("config: several connections of an HTTPS uplink, where its dialect promises no order") {
@@ -206,6 +229,52 @@ TEST_CASE("config: several connections of an HTTPS uplink, where its dialect pro
   }
   for (const char* number : {"0", "9", "-1"})
     CHECK(with(text("connections = ", number, "\n")).find("\"connections\"") != std::string::npos);
+}
+
+TEST_CASE("config: what stands in a request's first line has no control characters") {
+  const auto with = [](const std::string& server, const std::string& more) {
+    return errors_of(text("[[uplinks.https]]\nname = \"u\"\nservers = [\"", server, "\"]\n", more));
+  };
+  for (const char* odd : {"\\u0001", "\\u007f", " ", "\\t", "\\r\\nX: y", "#"}) {
+    CAPTURE(odd);
+    CHECK(with(text("https://h/a", odd), "").find("is not http://HOST:PORT/PATH") != std::string::npos);
+    CHECK(with(text("https://h", odd), "").find("is not http://HOST:PORT/PATH") != std::string::npos);
+    for (const char* dialect : {"generic", "remote_write"})
+      CHECK(with("https://h", text("dialect = \"", dialect, "\"\npath = \"/a", odd, "\"\n"))
+                .find("must begin with / and have no blanks") != std::string::npos);
+  }
+  CHECK(with("https://h/\u00e4", "path = \"/write?a=\u00e4%20b\"\n") == "");
+}
+
+TEST_CASE("config: a server that cannot be reached is told, and not that it is of another sort") {
+  for (const auto& [kind, good, bad] : {std::tuple{"https", "https://h", "https://h:0"},
+                                        {"https", "https://h", "h"},
+                                        {"mqtt", "mqtts://h", "mqtts://h:0"},
+                                        {"mqtt", "mqtts://h", "h"},
+                                        {"kafka", "h", "h:0"}}) {
+    const std::string errors =
+        errors_of(text("[[uplinks.", kind, "]]\nname = \"u\"\nservers = [\"", good, "\", \"", bad, "\"]\n"));
+    CAPTURE(errors);
+    CHECK(errors.find(text("m.toml:3:11: [[uplinks.", kind, "]] \"u\": \"", bad, "\" ")) !=
+          std::string::npos);
+    CHECK(errors.find("some servers use TLS") == std::string::npos);
+  }
+}
+
+TEST_CASE("config: what is told of a file is no order to a terminal, whatever stands in the file") {
+  const auto uplink = [](const std::string& more) {
+    return errors_of("[[uplinks.https]]\nname = \"u\"\nservers = [\"https://h\"]\n" + more);
+  };
+  for (const char* said :
+       {"dialect = \"remote_write\"\ntenant = \"\\u001b[2Jx \\u202e\"\n",
+        "dialect = \"clickhouse\"\ntable = \"t\"\nsettings = { \"\\u001b[2Jx \\u202e\" = \"1\" }\n"}) {
+    const std::string errors = uplink(said);
+    CAPTURE(errors);
+    CHECK(errors.find("\"\\x1b[2Jx \\xe2\\x80\\xae\"") != std::string::npos);
+    CHECK(errors.find('\x1b') == std::string::npos);
+  }
+  const std::vector<ConfigError> one{{3, 4, "a\nb"}};
+  CHECK(format_errors("m\u202e.toml", one) == "m\\xe2\\x80\\xae.toml:3:4: a\\x0ab\n");
 }
 
 TEST_CASE("config: defaults fill what the file leaves out") {

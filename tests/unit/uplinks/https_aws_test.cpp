@@ -122,6 +122,14 @@ TEST_CASE("kinesis: requests, and an answer for each record") {
            R"({"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"Rate exceeded"}]})");
   CHECK(some.items == std::vector<Verdict>{Verdict::acknowledged, Verdict::retryable});
   CHECK(some.reason == "ProvisionedThroughputExceededException: Rate exceeded");
+  // Its words are somebody else's: no more of them than a line holds, and no orders to a terminal.
+  const auto words =
+      outcome(200, text(R"({"Records":[{"SequenceNumber":"1"},{"ErrorCode":"InternalFailure",)",
+                        R"("ErrorMessage":"\u001b[2J)", std::string(5000, 'x'), "\"}]}")
+                       .c_str());
+  CHECK(words.items == std::vector<Verdict>{Verdict::acknowledged, Verdict::retryable});
+  CHECK(words.reason.starts_with("InternalFailure: \\x1b[2Jxxx"));
+  CHECK(words.reason.size() < 400);
   // Fewer answers than records, none at all, another text: nothing is believed.
   for (const char* odd :
        {R"({"FailedRecordCount":0,"Records":[{"SequenceNumber":"1"}]})", R"({"FailedRecordCount":0})", "{}",

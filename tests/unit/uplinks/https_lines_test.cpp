@@ -385,6 +385,7 @@ TEST_CASE("https lines: a server that asks for time is left alone by all of them
     CHECK(site.outcomes[first].open == std::vector<std::uint32_t>{0});
     CHECK(site.outcomes[first].retry_after > 0s);
     CHECK(site.outcomes[first].retry_after <= 4s);
+    CHECK(site.outcomes[first].reason == site.outcomes[1].reason);  // one trouble is told once
   };
   left_alone(21);
   // What is on its way may have its answer; here the connection goes, and with it the last that stood.

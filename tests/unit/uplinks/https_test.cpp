@@ -277,6 +277,12 @@ TEST_CASE("influxdb: what each answer means") {
   const auto three = one->outcome(
       reply(400, R"({"error":"partial write of line protocol occurred","data":[{"line_number":2}]})"), {});
   CHECK((three.verdict == Verdict::refused && !three.doubtful));
+  const auto of_type = one->outcome(
+      reply(400,
+            R"({"error":"partial write of line protocol occurred","data":[{"line_number":1,"error_message":)"
+            R"("invalid column type for column 'value', expected iox::column_type::field::integer"}]})"),
+      {});
+  CHECK((of_type.verdict == Verdict::refused && of_type.doubtful));
   for (const int rights : {401, 403, 404, 405}) CHECK(verdict(rights, "{}") == Verdict::blocked);
   for (const int later : {408, 429, 500, 502, 503, 504}) CHECK(verdict(later, "{}") == Verdict::retryable);
   const auto large = one->outcome(reply(413, ""), {});

@@ -62,11 +62,13 @@ void check_settings(Section& section, const C& c) {
   for (const auto& [name, words] : c.settings) {
     const bool good = std::all_of(name.begin(), name.end(),
                                   [](char one) { return is_letter(one) || is_digit(one) || one == '_'; });
-    if (name.empty() || !good) section.error("settings", text("\"", name, "\" is no setting's name"));
+    Section settings = *section.table("settings");
+    if (name.empty() || !good) settings.error(name, text("\"", name, "\" is no setting's name"));
     else if (std::find(std::begin(ours), std::end(ours), name) != std::end(ours))
-      section.error("settings", text("\"", name, "\" has a key of its own, or is the gateway's to say"));
-    else if (name.starts_with("input_format_allow_errors") || name == "input_format_skip_unknown_fields")
-      section.error("settings", text("\"", name, "\" would drop data that nobody hears of"));
+      settings.error(name, text("\"", name, "\" has a key of its own, or is the gateway's to say"));
+    else if (name.starts_with("input_format_allow_errors") || name == "input_format_skip_unknown_fields" ||
+             (name.ends_with("overflow_mode") && words != "throw"))
+      settings.error(name, text("\"", name, "\" would drop data that nobody hears of"));
   }
   // Else a 200 may be said to what is in memory only: a profile has the one without the other.
   const auto value = [&](std::string_view name) {

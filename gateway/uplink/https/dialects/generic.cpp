@@ -2,6 +2,7 @@
 // Whoever receives them tells what came before by the identity (GATEWAY/EPOCH/SEQUENCE) in each record, or by
 // the request's Idempotency-Key, which is the range of identities that it carries.
 
+#include "base/http_url.h"
 #include "base/text.h"
 #include "config/toml.h"
 #include "uplink/form_kind.h"
@@ -51,8 +52,9 @@ constexpr Key keys[] = {
         .like("\"stored\""),
 };
 void settle(Section& section, C& c) {
-  if (!c.path.starts_with('/') || c.path.find_first_of(" #\r\n\t") != std::string::npos)
-    section.error("path", text("the path \"", c.path, "\" must begin with / and have no spaces or # in it"));
+  if (!c.path.starts_with('/') || !good_http_target(c.path))
+    section.error("path", text("the path \"", c.path,
+                               "\" must begin with / and have no blanks, control characters or # in it"));
   if (auto parsed = NameTemplate::parse(c.path, false); !parsed.ok())
     section.error("path", parsed.status().detail());
   if (auto parsed = JsonTemplate::parse(c.members); !parsed.ok())

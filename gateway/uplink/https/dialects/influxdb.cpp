@@ -36,7 +36,8 @@ void settle(Section& section, C& c) {
     section.error("measurement", parsed.status().detail());
   if (c.database.empty() == c.bucket.empty())
     section.error(c.bucket.empty() ? "dialect" : "bucket",
-                  "influxdb needs a database (version 1), or an org and a bucket (version 2)");
+                  text("influxdb ", c.bucket.empty() ? "needs" : "has either",
+                       " a database (version 1), or an org and a bucket (version 2)"));
   else if (c.bucket.empty() != c.org.empty()) section.error("bucket", "org and bucket go together");
   else if (!c.retention_policy.empty() && c.database.empty())
     section.error("retention_policy", "a retention_policy is of version 1, with a database");
@@ -95,7 +96,8 @@ class Influx final : public Dialect {
                has(body, "max key length") || has(body, "unprocessable")) {
       // It speaks of lines, as only the database does.
       outcome.verdict = Verdict::refused;
-      outcome.doubtful = has(body, "field type conflict");  // a whole measurement may be of another type
+      // A whole measurement may be of another type; the second are version 3's words.
+      outcome.doubtful = has(body, "field type conflict") || has(body, "invalid column type");
     } else if (has(body, "database is required") || has(body, "bucket") || has(body, "organization")) {
       outcome.verdict = Verdict::blocked;
     }

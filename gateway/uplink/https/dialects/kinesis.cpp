@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "config/toml.h"
 #include "net/base64.h"
 #include "uplink/form_kind.h"
@@ -37,7 +38,9 @@ bool is_arn(std::string_view stream) { return stream.starts_with("arn:"); }
 
 void check_arn(Section& section, const C& c) {
   const auto parts = split(c.stream, ':');
-  if (parts.size() != 6 || parts[2] != "kinesis" || !parts[5].starts_with("stream/"))
+  constexpr std::string_view kind = "stream/";
+  if (parts.size() != 6 || parts[2] != "kinesis" || parts[4].empty() || !parts[5].starts_with(kind) ||
+      parts[5].size() == kind.size())
     section.error("stream", text("\"", c.stream, "\" is no ARN of a stream"));
   else if (parts[3] != c.region)
     section.error("region", text("the stream is in \"", parts[3], "\", not in \"", c.region, "\""));
@@ -234,8 +237,8 @@ class Kinesis final : public Dialect {
       outcome.items.push_back(verdict);
       if (!outweighs(verdict, worst)) continue;
       worst = verdict;
-      outcome.reason =
-          one.error.empty() ? "a record without a sequence number" : text(one.error, ": ", one.message);
+      outcome.reason = one.error.empty() ? "a record without a sequence number"
+                                         : shown(text(one.error, ": ", one.message), 300);
       outcome.doubtful = verdict == Verdict::refused;
     }
     outcome.verdict = worst;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/ascii.h"
+#include "base/http_url.h"
 #include "base/text.h"
 #include "config/toml.h"
 #include "record/varint.h"
@@ -45,8 +46,9 @@ constexpr Key keys[] = {
         .like("\"plant-7\""),
 };
 void settle(Section& section, C& c) {
-  if (!c.path.starts_with('/') || c.path.find_first_of(" #\r\n\t") != std::string::npos)
-    section.error("path", text("the path \"", c.path, "\" must begin with / and have no spaces or # in it"));
+  if (!c.path.starts_with('/') || !good_http_target(c.path))
+    section.error("path", text("the path \"", c.path,
+                               "\" must begin with / and have no blanks, control characters or # in it"));
   if (auto parsed = NameTemplate::parse(c.metric, true); !parsed.ok())
     section.error("metric", parsed.status().detail());
   if (!std::all_of(c.tenant.begin(), c.tenant.end(), [](char one) { return one > ' ' && one <= '~'; }))

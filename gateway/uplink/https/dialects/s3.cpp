@@ -103,12 +103,22 @@ bool good_header_name(std::string_view name) {
          });
 }
 
+std::string name_meant(std::string_view name) {
+  const std::string small = lower(name);
+  return good_header_name(small) ? small
+                                 : std::string(nearest_word(small, {std::begin(kept_by), std::end(kept_by)}));
+}
+
 void check_headers(Section& section, const C& c) {
   for (const auto& [name, words] : c.headers) {
-    if (!good_header_name(name))
-      section.error("headers", text("\"", name, "\" is none of those that say how an object is kept"));
-    else if (!good_header_text(words))
-      section.error("headers", text("what \"", name, "\" says has characters or blanks that no header has"));
+    Section headers = *section.table("headers");
+    if (!good_header_name(name)) {
+      const std::string meant = name_meant(name);
+      headers.error(name, text("\"", name, "\" is none of those that say how an object is kept",
+                               meant.empty() ? "" : text("; did you mean \"", meant, "\"?")));
+    } else if (headers.is_text(name) && !good_header_text(words)) {
+      headers.error(name, text("what \"", name, "\" says has characters or blanks that no header has"));
+    }
   }
 }
 
@@ -129,7 +139,8 @@ void settle(Section& section, C& c) {
   if (!std::all_of(c.region.begin(), c.region.end(),
                    [](char one) { return is_letter(one) || is_digit(one) || one == '-'; }))
     section.error("region", text("\"", c.region, "\" is no region"));
-  if (auto parsed = NameTemplate::parse(with_time(c.prefix, "", ""), false); !parsed.ok())
+  // As it will be: without the time what stands around it could be a name that it is not.
+  if (auto parsed = NameTemplate::parse(with_time(c.prefix, "1970-01-01", "00"), false); !parsed.ok())
     section.error("prefix", parsed.status().detail() + ", {date}, {hour}");
   if (c.prefix.starts_with('/'))
     section.error("prefix", "the prefix begins with no /: it would be an empty folder");
