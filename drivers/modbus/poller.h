@@ -9,6 +9,9 @@
 // A device counts as away when it is silent failures_max times in a row; so do all, at once, where the port
 // or connection cannot be opened again: nobody knows of any of them then. A connection on which somebody
 // answered, and which then ends, is opened again at once: many devices end one that says nothing for a while.
+// Some gateways end it whenever they are asked for a device they do not reach: what ends it twice while
+// others are answered counts as silent, and is no trouble of the bus. So that this is found out, who answered
+// last is asked first after the bus had trouble.
 //
 // Lives on the bus's worker, which run() blocks; request_stop() and request_pause() from any thread.
 #pragma once
@@ -93,7 +96,8 @@ class Poller {
   };
   struct Silent {
     Span span;
-    int times;  // in a row, whatever else the device answered meanwhile
+    int times = 0;  // in a row, whatever else the device answered meanwhile
+    int ends = 0;   // of connections on which somebody had answered
   };
   struct State {
     Instant split_at;              // when its blocks were last cut; 0: they are whole
@@ -105,14 +109,16 @@ class Poller {
   bool open_line(Round& round);
   void fall(Round& round, const std::string& why, bool needs_person = false, bool unreachable = false);
   void lose_devices(Round& round, const std::string& why);
+  std::optional<BusSchedule::Job> next_job(Instant now);
   void poll(const BusSchedule::Job& job, Round& round);
   void count_questions();
   void take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
+  void take_end(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
   void take_exception(const BusSchedule::Job& job, Exception exception, Round& round);
   void take_silence(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
   void take_data(const BusSchedule::Job& job, const Bytes& data, Round& round);
   void deliver(std::size_t device, const Block& block, const Bytes& pdu);
-  int count_silence(const BusSchedule::Job& job);
+  Silent& silent_of(const BusSchedule::Job& job);
   bool tell_up(Round& round, std::size_t device);
   void tell_down(Round& round, std::size_t device, std::string why);
   std::vector<Block> plan(std::size_t device) const;
@@ -135,9 +141,11 @@ class Poller {
   static constexpr const char* never_open = "not connected yet";
   std::string trouble_ = never_open;
   bool needs_person_ = false;
-  int silences_ = 0;       // in a row, whoever was asked
-  int falls_ = 0;          // in a row, without an answer
-  bool answered_ = false;  // by somebody, since it was opened
+  int silences_ = 0;                         // in a row, whoever was asked
+  int falls_ = 0;                            // in a row, without an answer
+  bool answered_ = false;                    // by somebody, since it was opened
+  std::optional<BusSchedule::Job> witness_;  // what was answered last
+  bool doubted_ = false;                     // the bus: it is asked again before anything else
   std::uint64_t missed_told_ = 0;
 };
 
