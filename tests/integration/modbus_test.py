@@ -333,11 +333,13 @@ class Away(Bus):
         line = ["--port", str(ours), "--baud", "115200", "--parity", "none", "--unit", "3"]
         ask = lambda *words: subprocess.run([str(BUILD / "millrace"), *words, *line, "--timeout", "500ms"], capture_output=True, text=True, timeout=30)
         came_back = 'what was asked came back: an adapter that gives back what it sends needs "echo"'
-        for command, code, said in (("scan", 1, lambda done: done.stdout), ("read", 69, lambda done: done.stderr)):
-            done = ask(command, "modbus")
+        far = ("--address", "40000")  # the upper byte of its number is taken for the length of an answer that never comes
+        for command, code, said in ((("scan", "modbus"), 1, lambda done: done.stdout), (("read", "modbus"), 69, lambda done: done.stderr),
+                                    (("read", "modbus", *far), 69, lambda done: done.stderr)):
+            done = ask(*command)
             self.assertEqual(done.returncode, code, done.stdout + done.stderr)
             self.assertIn(came_back, said(done))
-            done = ask(command, "modbus", "--echo")
+            done = ask(*command, "--echo")
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             toml = done.stdout[done.stdout.index("[[inputs.modbus]]"):]
             self.assertIn("\necho = true\n", toml)
