@@ -350,8 +350,7 @@ TEST_CASE("mbus: what large meters count has its unit, too") {
   const auto read = [](std::string_view digits) {
     return decode(route_of("mbus"), from_hex("080272785634122440010755000000" + std::string(digits)));
   };
-  // MWh and tenths of them, GJ, hundreds of m3 and of tonnes, MW, GJ/h, and the tenths of a percent of a
-  // room.
+  // MWh and tenths of them, GJ, hundreds of m3 and of tonnes, MW, tenths of GJ/h; a room's tenths of percents.
   const Decoded out = read(
       "04fb0139300000"
       "04fb00d2040000"
@@ -362,9 +361,10 @@ TEST_CASE("mbus: what large meters count has its unit, too") {
       "02fb300500"
       "02fb1ad201"
       "44fb0102000000");
-  CHECK(out.readings() == All{"meter_id='12345678.PAD.1.7'", "energy=12345000000", "energy_2=123400000",
-                              "energy_3=7000000000", "volume=300", "mass=200000", "power=4000000",
-                              "power_2=500000000", "humidity=46.6", "energy_storage_1=2000000"});
+  CHECK(out.readings() == All{"meter_id='12345678.PAD.1.7'", text("energy=", 12345e6),
+                              text("energy_2=", 1234e5), text("energy_3=", 7e9), "volume=300",
+                              text("mass=", 2e5), text("power=", 4e6), text("power_2=", 5e8), "humidity=46.6",
+                              text("energy_storage_1=", 2e6)});
   CHECK(out.records[1].unit == "Wh");
   CHECK(out.records[3].unit == "J");
   CHECK(out.records[7].unit == "J/h");
