@@ -350,7 +350,7 @@ TEST_CASE("mbus: what large meters count has its unit, too") {
   const auto read = [](std::string_view digits) {
     return decode(route_of("mbus"), from_hex("080272785634122440010755000000" + std::string(digits)));
   };
-  // MWh and tenths of them, GJ, hundreds of m3 and of tonnes, MW, tenths of GJ/h; a room's tenths of percents.
+  // MWh and tenths of them, GJ, hundreds of m3 and of tonnes, MW, tenths of GJ/h, and a humidity.
   const Decoded out = read(
       "04fb0139300000"
       "04fb00d2040000"
