@@ -373,6 +373,32 @@ class Away(Bus):
         self.assertNotIn("answers in 0", done.stdout)
 
 
+    def test_a_server_that_ends_a_connection_after_each_answer_is_scanned_and_checked_whole(self):
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+
+        def serve():
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    if len(ask := client.recv(12)) == 12 and ask[6] in (1, 2, 3, 5):
+                        count = struct.unpack(">H", ask[10:])[0]
+                        client.sendall(ask[:4] + struct.pack(">HBBB", 3 + 2 * count, ask[6], ask[7], 2 * count) + bytes(2 * count))
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = server.getsockname()[1]
+        done = subprocess.run([str(BUILD / "millrace"), "scan", "modbus", "--port", f"127.0.0.1:{port}", "--unit", "1-6"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual([unit for unit in range(1, 7) if f'name = "device-{unit}"' in done.stdout], [1, 2, 3, 5])
+        rows = 'registers = [ { name = "a", address = 0 }, { name = "b", address = 1000 } ]'
+        done = self.command("check", "--online", config=self.configure(FRAME, inputs=self.tcp(port, self.device("m-1", 1, rows) + self.device("m-2", 2, rows))))
+        for device in ("m-1", "m-2"):
+            self.assertRegex(done.stdout, rf"good  input bus: {device} \(unit \d\): a = 0, b = 0 ")
+
+
 class BareLoop(unittest.TestCase):
     """What stands beside us in the bench (tests/bench/modbus_loop.c)."""
 
