@@ -18,7 +18,7 @@ constexpr Duration watched_below = 100ms;  // what is polled so often is watched
 constexpr Duration refused_rest = 1min;    // a row that a device does not have is asked for no more often
 constexpr Duration merge_again = 1h;       // blocks that were cut are tried whole again
 constexpr int mute_after = 10;             // silences of one block, in a row, whose device answers others
-constexpr int ends_max = 2;                // connections that a block may end; then that is its answer
+constexpr int ends_max = 2;                // fresh connections that a block may end
 constexpr int silences_max = 3;  // over TCP: then the connection is no more, whatever the kernel thinks
 
 bool lies_in(const Span& span, const Span& other) {
@@ -142,7 +142,8 @@ void Poller::fall(Round& round, const std::string& why, bool needs_person, bool 
   }
   trouble_ = why;
   needs_person_ = needs_person;
-  doubted_ = config_.over_tcp();
+  first_ = config_.over_tcp() ? std::exchange(witness_, std::nullopt) : std::nullopt;
+  if (first_) first_->probe = true;  // its time has not come
   reopen_at_ = parts_.clock.now() + backoff_.next(rng_);
   round.next = reopen_at_;
   if (*stopping_) return;
@@ -162,11 +163,7 @@ void Poller::lose_devices(Round& round, const std::string& why) {
 // ---- one question -------------------------------------------------------------------------------------
 
 std::optional<BusSchedule::Job> Poller::next_job(Instant now) {
-  if (!std::exchange(doubted_, false) || !witness_ || schedule_.dead(witness_->device))
-    return schedule_.next(now);
-  auto job = *std::exchange(witness_, std::nullopt);
-  job.probe = true;  // its time has not come
-  return job;
+  return first_ ? std::exchange(first_, std::nullopt) : schedule_.next(now);
 }
 
 void Poller::poll(const BusSchedule::Job& job, Round& round) {
@@ -216,6 +213,7 @@ void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration co
   const Instant now = parts_.clock.now();
   backoff_.on_success(now);
   witness_ = job;
+  ++answers_;
   std::erase_if(states_[job.device].silent, [&](const Silent& one) { return one.span == job.block.span; });
   const bool came = schedule_.answered(job, cost, now, rng_) == BusSchedule::Change::came;
   const bool whole_again = came && tell_up(round, job.device);
@@ -230,11 +228,15 @@ void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration co
 
 void Poller::take_end(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round) {
   line_->close();
-  const bool answered = std::exchange(answered_, false);
-  int& ends = silent_of(job).ends;
-  // Then it is still due, and run() opens at once.
-  if (config_.over_tcp() && answered && ++ends < ends_max) return;
-  if (ends >= ends_max) return take_silence(job, outcome, cost, round);
+  if (config_.over_tcp()) {
+    if (std::exchange(answered_, false)) {
+      first_ = job;  // run() opens at once
+      return;
+    }
+    Silent& its = silent_of(job);
+    if (its.ends++ == 0) its.answers = answers_;
+    if (its.ends >= ends_max && answers_ > its.answers) return take_silence(job, outcome, cost, round);
+  }
   schedule_.not_asked(job, cost, parts_.clock.now());
   fall(round, outcome.words.empty() ? "the bus is gone" : outcome.words, outcome.needs_person);
 }

@@ -9,9 +9,9 @@
 // A device counts as away when it is silent failures_max times in a row; so do all, at once, where the port
 // or connection cannot be opened again: nobody knows of any of them then. A connection on which somebody
 // answered, and which then ends, is opened again at once: many devices end one that says nothing for a while.
-// Some gateways end it whenever they are asked for a device they do not reach: what ends it twice while
-// others are answered counts as silent, and is no trouble of the bus. So that this is found out, who answered
-// last is asked first after the bus had trouble.
+// Some gateways end it whenever they are asked for a device they do not reach: what ends fresh ones twice,
+// with an answer to somebody in between, counts as silent, and is no trouble of the bus. So that this is
+// found out, who answered last is asked first after the bus had trouble.
 //
 // Lives on the bus's worker, which run() blocks; request_stop() and request_pause() from any thread.
 #pragma once
@@ -96,8 +96,9 @@ class Poller {
   };
   struct Silent {
     Span span;
-    int times = 0;  // in a row, whatever else the device answered meanwhile
-    int ends = 0;   // of connections on which somebody had answered
+    int times = 0;              // in a row, whatever else the device answered meanwhile
+    int ends = 0;               // of connections on which nobody had answered before
+    std::uint64_t answers = 0;  // of all, when it ended the first of those
   };
   struct State {
     Instant split_at;              // when its blocks were last cut; 0: they are whole
@@ -141,11 +142,12 @@ class Poller {
   static constexpr const char* never_open = "not connected yet";
   std::string trouble_ = never_open;
   bool needs_person_ = false;
-  int silences_ = 0;                         // in a row, whoever was asked
-  int falls_ = 0;                            // in a row, without an answer
-  bool answered_ = false;                    // by somebody, since it was opened
+  int silences_ = 0;       // in a row, whoever was asked
+  int falls_ = 0;          // in a row, without an answer
+  bool answered_ = false;  // by somebody, since it was opened
+  std::uint64_t answers_ = 0;
   std::optional<BusSchedule::Job> witness_;  // what was answered last
-  bool doubted_ = false;                     // the bus: it is asked again before anything else
+  std::optional<BusSchedule::Job> first_;    // what is asked before anything that is due
   std::uint64_t missed_told_ = 0;
 };
 

@@ -454,8 +454,9 @@ struct VirtualLine : Line {
   std::map<int, Behaviour> slaves;
   std::deque<Frame> coming;
   bool opened = false, present = true;
-  bool hangs_up = false;  // it lets itself be opened, and that is all
-  Duration idle{0};       // it ends a connection on which nothing was said for so long
+  bool hangs_up = false;                      // it lets itself be opened, and that is all
+  Duration idle{0};                           // it ends a connection on which nothing was said for so long
+  bool one_answer = false, answered = false;  // and one that was answered on
   Instant spoken;
   int opens = 0;
   std::map<int, int> asked;
@@ -466,13 +467,14 @@ struct VirtualLine : Line {
   Status open() override {
     if (!present) return {Code::unavailable, "no such port"};
     opened = true;
+    answered = false;
     ++opens;
     spoken = clock.time;
     return {};
   }
   void close() override { opened = false; }
   bool is_open() const override { return opened; }
-  bool numbered() const override { return false; }
+  bool numbered() const override { return one_answer; }
   void wait(Duration duration) override { clock.time = clock.time + std::max(duration, Duration{1000}); }
   std::size_t drain(Duration quiet, Duration at_most) override {
     std::size_t bytes = 0;
@@ -492,7 +494,8 @@ struct VirtualLine : Line {
     if (before) before(*this, unit);
     const auto asked_for = [&](std::uint16_t a) { return a >= span.first && a < span.end(); };
     const auto asked_of = slaves.find(unit);
-    const bool ended = hangs_up || (idle.count() > 0 && clock.time - spoken > idle) ||
+    const bool ended = hangs_up || (one_answer && answered) ||
+                       (idle.count() > 0 && clock.time - spoken > idle) ||
                        (asked_of != slaves.end() && std::ranges::any_of(asked_of->second.ends, asked_for));
     spoken = clock.time;
     if (ended) clock.time = clock.time + 1ms;  // on its way
@@ -532,6 +535,7 @@ struct VirtualLine : Line {
       outcome.answer = frame.exception != Exception::none ? Answer::exception : Answer::data;
       outcome.exception = frame.exception;
       outcome.data = frame.data;
+      answered = true;
       return outcome;
     }
     clock.time = deadline;
@@ -1083,6 +1087,21 @@ TEST_CASE("modbus bus: a device whose question ends the connection is away, and 
       CHECK(bus.changes[3].up);
     }
   }
+}
+
+TEST_CASE("modbus bus: a peer that ends each connection after an answer is polled whole") {
+  Bus bus(4, {row("a", 0), row("b", 500)});
+  bus.config.mode = "tcp";
+  bus.start();
+  bus.line->one_answer = true;
+  bus.line->slaves[3].dead = true;
+  bus.run(1min);
+  CHECK(bus.changes.size() == 4);  // three came, and who is dead went
+  CHECK(bus.trouble.empty());
+  bus.inbox.entries.clear();
+  bus.run(1min);
+  for (const int unit : {1, 2, 4}) CHECK(bus.answers(unit) >= 2 * 57);
+  CHECK(bus.changes.size() == 4);
 }
 
 TEST_CASE("modbus bus: registers that end the connection are found by cutting, and cost the others nothing") {
