@@ -376,6 +376,7 @@ class Away(Bus):
     def test_a_server_that_ends_a_connection_after_each_answer_is_scanned_and_checked_whole(self):
         server = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(server.close)
+        held = {40000: 0x5375, 40001: 0x6E53, 40002: 0xFFFF}  # "SunS", and no model
 
         def serve():
             while True:
@@ -384,15 +385,20 @@ class Away(Bus):
                 except OSError:
                     return
                 with client:
-                    if len(ask := client.recv(12)) == 12 and ask[6] in (1, 2, 3, 5):
-                        count = struct.unpack(">H", ask[10:])[0]
-                        client.sendall(ask[:4] + struct.pack(">HBBB", 3 + 2 * count, ask[6], ask[7], 2 * count) + bytes(2 * count))
+                    if len(ask := client.recv(12)) < 12 or ask[6] == 6:
+                        continue
+                    first, count = struct.unpack(">HH", ask[8:])
+                    pdu = struct.pack(f">BB{count}H", ask[7], 2 * count, *(held.get(first + i, 0) for i in range(count)))
+                    if ask[6] == 4:
+                        pdu = bytes([ask[7] | 0x80, 11])  # it is not there
+                    client.sendall(ask[:4] + struct.pack(">HB", 1 + len(pdu), ask[6]) + pdu)
 
         threading.Thread(target=serve, daemon=True).start()
         port = server.getsockname()[1]
-        done = subprocess.run([str(BUILD / "millrace"), "scan", "modbus", "--port", f"127.0.0.1:{port}", "--unit", "1-6"], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([str(BUILD / "millrace"), "scan", "modbus", "--port", f"127.0.0.1:{port}", "--unit", "1-7"], capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertEqual([unit for unit in range(1, 7) if f'name = "device-{unit}"' in done.stdout], [1, 2, 3, 5])
+        self.assertEqual([unit for unit in range(1, 8) if f'name = "device-{unit}"' in done.stdout], [1, 2, 3, 5, 7])
+        self.assertEqual(done.stdout.count("; SunSpec: "), 5)
         rows = 'registers = [ { name = "a", address = 0 }, { name = "b", address = 1000 } ]'
         done = self.command("check", "--online", config=self.configure(FRAME, inputs=self.tcp(port, self.device("m-1", 1, rows) + self.device("m-2", 2, rows))))
         for device in ("m-1", "m-2"):
