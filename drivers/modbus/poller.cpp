@@ -1,6 +1,7 @@
 #include "drivers/modbus/poller.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/logger.h"
 #include "base/text.h"
@@ -97,7 +98,7 @@ Poller::Round Poller::run(Instant until) {
       break;
     }
     if (!line_->is_open() && !open_line(round)) break;
-    if (const auto job = next_job(now)) {
+    if (const auto job = first_ ? std::exchange(first_, std::nullopt) : schedule_.next(now)) {
       poll(*job, round);
       continue;
     }
@@ -161,10 +162,6 @@ void Poller::lose_devices(Round& round, const std::string& why) {
 }
 
 // ---- one question -------------------------------------------------------------------------------------
-
-std::optional<BusSchedule::Job> Poller::next_job(Instant now) {
-  return first_ ? std::exchange(first_, std::nullopt) : schedule_.next(now);
-}
 
 void Poller::poll(const BusSchedule::Job& job, Round& round) {
   State& state = states_[job.device];

@@ -18,6 +18,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -110,7 +111,6 @@ class Poller {
   bool open_line(Round& round);
   void fall(Round& round, const std::string& why, bool needs_person = false, bool unreachable = false);
   void lose_devices(Round& round, const std::string& why);
-  std::optional<BusSchedule::Job> next_job(Instant now);
   void poll(const BusSchedule::Job& job, Round& round);
   void count_questions();
   void take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
