@@ -58,6 +58,11 @@ Reply Asker::ask(const Addressee& whom, const Span& span) {
   return outcome;
 }
 
+Reply Asker::ask_afresh(const Addressee& whom, const Span& span) {
+  Reply outcome = ask(whom, span);
+  return outcome.answer == Answer::gone && reopen(outcome) ? ask(whom, span) : outcome;
+}
+
 bool Asker::reopen(Reply& outcome) {
   line_.close();
   if (Status status = line_.open(); !status.ok()) {

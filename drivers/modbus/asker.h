@@ -54,6 +54,8 @@ class Asker {
 
   // `gone`: the line is closed then.
   Reply ask(const Addressee& whom, const Span& span);
+  // Where the connection ends it is asked once more, on a fresh one: some servers end it after each answer.
+  Reply ask_afresh(const Addressee& whom, const Span& span);
   // The line was opened, and others may have had it: nobody's answers are known, and what comes within
   // `quiet` is nobody's.
   void opened(Duration quiet);

@@ -129,7 +129,8 @@ BusSchedule::Change BusSchedule::silent(const Job& job, Duration cost, Instant n
   return was_dead ? Change::none : Change::died;
 }
 
-void BusSchedule::not_asked(const Job& job, Instant now) {
+void BusSchedule::not_asked(const Job& job, Duration cost, Instant now) {
+  charge(devices_[job.device], cost);
   if (Task* task = task_of(job)) task->due = std::max(task->due, now);
 }
 

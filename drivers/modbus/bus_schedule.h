@@ -40,8 +40,8 @@ class BusSchedule {
   // `cost`: for how long the bus was taken.
   Change answered(const Job& job, Duration cost, Instant now, Rng& rng);
   Change silent(const Job& job, Duration cost, Instant now, Rng& rng);
-  // The bus itself failed: the job is due again, and nobody is to blame.
-  void not_asked(const Job& job, Instant now);
+  // The bus itself failed, and nobody is to blame: the job is due again, behind what others have due.
+  void not_asked(const Job& job, Duration cost, Instant now);
   // The bus went, and the device with it: it is not known until it answers again. Who is dead stays so.
   void lost(std::size_t device);
   // Instead of the job's block these are asked, at once.

@@ -180,8 +180,16 @@ class Scan {
     progress_(
         text(tried_, " of ", total_, "  ", line_words(setting), "  unit ", unit, "  found ", found_.size()));
     line.drain(Duration{0}, std::chrono::milliseconds(20));
-    const Instant begin = clock_.now();
-    const Reply outcome = line.ask(static_cast<std::uint8_t>(unit), {Table::holding, 0, 1}, setting.timeout);
+    Instant begin = clock_.now();
+    const auto ask = [&] {
+      return line.ask(static_cast<std::uint8_t>(unit), {Table::holding, 0, 1}, setting.timeout);
+    };
+    Reply outcome = ask();
+    if (outcome.answer == Answer::gone) {  // some servers end a connection after each answer
+      if (!line.open().ok()) return line.close();
+      begin = clock_.now();
+      outcome = ask();
+    }
     if (outcome.answer == Answer::gone) return line.close();
     if (outcome.answer == Answer::damaged) {
       ++damaged_;
@@ -206,7 +214,7 @@ class Scan {
     Asker asker(clock_, line, 0, random_from_kernel(), std::make_shared<std::atomic<bool>>(false));
     const Addressee whom{static_cast<std::uint8_t>(found.unit), setting.timeout, {}};
     const auto device = find_sunspec([&](const Span& span) -> std::optional<std::vector<std::uint16_t>> {
-      const Reply outcome = asker.ask(whom, span);
+      const Reply outcome = asker.ask_afresh(whom, span);
       if (outcome.answer != Answer::data) return std::nullopt;
       std::vector<std::uint16_t> registers;
       for (std::size_t i = 0; i < span.count; ++i) registers.push_back(word_at(outcome.data, i));

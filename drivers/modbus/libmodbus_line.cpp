@@ -36,7 +36,8 @@ Status enable_rs485(int fd, const Rs485Config& config, const std::string& device
       text("RS-485 of ", device, " (its driver cannot: an adapter that switches by itself needs no rs485)"));
 }
 
-// Of a question that comes back: libmodbus takes the upper byte of its register for the length of an answer.
+// Of a question that comes back: libmodbus takes the upper byte of its register for the length of an answer,
+// finds a wrong CRC behind so much, or waits in vain for more.
 constexpr int echo_heard = 5;
 
 bool line_is_gone(int error) {
@@ -239,10 +240,10 @@ Reply LibmodbusLine::ask_frame(std::uint8_t unit, const Span& span, Duration tim
     errno = 0;
     const int size = modbus_receive_confirmation(bus, frame);
     if (size < 0) {
-      const bool echoed = errno == EMBBADCRC && std::equal(frame, frame + echo_heard, request);
       Reply bad = failed(errno);
       bad.strays = outcome.strays;
-      bad.echoed = echoed;
+      bad.echoed = bad.answer != Answer::gone && std::equal(frame, frame + echo_heard, request);
+      if (bad.echoed) bad.answer = Answer::damaged;
       return bad;
     }
     constexpr int head = 3, check = 2;  // unit, function, length or exception; CRC

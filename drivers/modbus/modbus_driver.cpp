@@ -21,6 +21,9 @@ ModbusDriver::ModbusDriver(const SouthParts& parts, ModbusInputConfig config)
       metrics_(parts.metrics, config_.name, slaves_),
       up_(parts.metrics.gauge("millrace_input_up", "Whether the input is connected",
                               {{"input", config_.name}})) {
+  // They are in slaves_: this, the poller and the line would each keep a copy of all rows.
+  config_.devices = std::vector<SlaveConfig>();
+  config_.maps = std::vector<MapConfig>();
   auto stopping = std::make_shared<std::atomic<bool>>(false);
   auto line = make_line(parts.loop, config_, stopping);
   poller_ = std::make_shared<Poller>(Poller::Parts{parts.loop, parts.inbox, parts.trust}, config_, slaves_,

@@ -32,7 +32,7 @@ struct Tally {
 // What one block says. False: the device, or the bus, is silent or gone.
 bool poll_block(const Slave& slave, const Block& block, const PlanLimits& limits, const ReplyDecoder& decoder,
                 Asker& asker, Tally& tally, int depth = 0) {
-  const Reply outcome = asker.ask({slave.unit, slave.timeout, limits}, block.span);
+  const Reply outcome = asker.ask_afresh({slave.unit, slave.timeout, limits}, block.span);
   tally.took = tally.took + outcome.took;
   const std::string where = place_words(block.span.table, block.span.first, block.span.count);
   if (outcome.answer == Answer::exception) {

@@ -1,6 +1,7 @@
 #include "drivers/modbus/poller.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/logger.h"
 #include "base/text.h"
@@ -18,6 +19,7 @@ constexpr Duration watched_below = 100ms;  // what is polled so often is watched
 constexpr Duration refused_rest = 1min;    // a row that a device does not have is asked for no more often
 constexpr Duration merge_again = 1h;       // blocks that were cut are tried whole again
 constexpr int mute_after = 10;             // silences of one block, in a row, whose device answers others
+constexpr int ends_max = 2;                // fresh connections that a block may end
 constexpr int silences_max = 3;  // over TCP: then the connection is no more, whatever the kernel thinks
 
 bool lies_in(const Span& span, const Span& other) {
@@ -96,7 +98,7 @@ Poller::Round Poller::run(Instant until) {
       break;
     }
     if (!line_->is_open() && !open_line(round)) break;
-    if (const auto job = schedule_.next(now)) {
+    if (const auto job = first_ ? std::exchange(first_, std::nullopt) : schedule_.next(now)) {
       poll(*job, round);
       continue;
     }
@@ -141,6 +143,8 @@ void Poller::fall(Round& round, const std::string& why, bool needs_person, bool 
   }
   trouble_ = why;
   needs_person_ = needs_person;
+  first_ = config_.over_tcp() ? std::exchange(witness_, std::nullopt) : std::nullopt;
+  if (first_) first_->probe = true;  // its time has not come
   reopen_at_ = parts_.clock.now() + backoff_.next(rng_);
   round.next = reopen_at_;
   if (*stopping_) return;
@@ -172,12 +176,7 @@ void Poller::poll(const BusSchedule::Job& job, Round& round) {
   const Duration cost = parts_.clock.now() - begin;
   metrics_.busy_seconds.set(metrics_.busy_seconds.value() + to_seconds(cost));
   if (*stopping_ && outcome.answer != Answer::data) return;  // it was cut short: nobody's fault
-  if (outcome.answer == Answer::gone) {
-    // Its job is still due, and run() opens at once.
-    if (config_.over_tcp() && std::exchange(answered_, false)) return line_->close();
-    schedule_.not_asked(job, parts_.clock.now());
-    return fall(round, outcome.words.empty() ? "the bus is gone" : outcome.words, outcome.needs_person);
-  }
+  if (outcome.answer == Answer::gone) return take_end(job, outcome, cost, round);
   take(job, outcome, cost, round);
 }
 
@@ -210,6 +209,8 @@ void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration co
   }
   const Instant now = parts_.clock.now();
   backoff_.on_success(now);
+  witness_ = job;
+  ++answers_;
   std::erase_if(states_[job.device].silent, [&](const Silent& one) { return one.span == job.block.span; });
   const bool came = schedule_.answered(job, cost, now, rng_) == BusSchedule::Change::came;
   const bool whole_again = came && tell_up(round, job.device);
@@ -220,6 +221,21 @@ void Poller::take(const BusSchedule::Job& job, const Reply& outcome, Duration co
   }
   if (job.probe) return;  // it will be asked again at once
   take_data(job, outcome.data, round);
+}
+
+void Poller::take_end(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round) {
+  line_->close();
+  if (config_.over_tcp()) {
+    if (std::exchange(answered_, false)) {
+      first_ = job;  // run() opens at once
+      return;
+    }
+    Silent& its = silent_of(job);
+    if (its.ends++ == 0) its.answers = answers_;
+    if (its.ends >= ends_max && answers_ > its.answers) return take_silence(job, outcome, cost, round);
+  }
+  schedule_.not_asked(job, cost, parts_.clock.now());
+  fall(round, outcome.words.empty() ? "the bus is gone" : outcome.words, outcome.needs_person);
 }
 
 void Poller::take_data(const BusSchedule::Job& job, const Bytes& data, Round& round) {
@@ -265,24 +281,24 @@ void Poller::take_exception(const BusSchedule::Job& job, Exception exception, Ro
 
 void Poller::take_silence(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round) {
   metrics_.silent.add();
-  const int silences = job.probe ? 0 : count_silence(job);
+  const int silences = job.probe ? 0 : ++silent_of(job).times;
   if (schedule_.silent(job, cost, parts_.clock.now(), rng_) != BusSchedule::Change::died) {
     if (silences >= mute_after) take_exception(job, Exception::no_response, round);
     return;
   }
   if (states_[job.device].down) return;  // told when the bus went
-  const char* why = outcome.echoed ? echo_words : "";
+  const std::string why = outcome.echoed                   ? text("; ", echo_words)
+                          : outcome.answer == Answer::gone ? "; the connection ends when it is asked"
+                                                           : "";
   LOG_WARN("input ", config_.name, ": ", slaves_[job.device].name, " (unit ", int{slaves_[job.device].unit},
-           ") does not answer; it is tried now and then", outcome.echoed ? "; " : "", why);
-  tell_down(round, job.device,
-            text("no answer, ", config_.failures_max, " times in a row", outcome.echoed ? "; " : "", why));
+           ") does not answer; it is tried now and then", why);
+  tell_down(round, job.device, text("no answer, ", config_.failures_max, " times in a row", why));
 }
 
-int Poller::count_silence(const BusSchedule::Job& job) {
+Poller::Silent& Poller::silent_of(const BusSchedule::Job& job) {
   auto& silent = states_[job.device].silent;
-  auto at = std::ranges::find(silent, job.block.span, &Silent::span);
-  if (at == silent.end()) at = silent.insert(at, {job.block.span, 0});
-  return ++at->times;
+  const auto at = std::ranges::find(silent, job.block.span, &Silent::span);
+  return at == silent.end() ? silent.emplace_back(Silent{job.block.span}) : *at;
 }
 
 void Poller::tell_down(Round& round, std::size_t device, std::string why) {

@@ -9,12 +9,16 @@
 // A device counts as away when it is silent failures_max times in a row; so do all, at once, where the port
 // or connection cannot be opened again: nobody knows of any of them then. A connection on which somebody
 // answered, and which then ends, is opened again at once: many devices end one that says nothing for a while.
+// Some gateways end it whenever they are asked for a device they do not reach: what ends fresh ones twice,
+// with an answer to somebody in between, counts as silent, and is no trouble of the bus. So that this is
+// found out, who answered last is asked first after the bus had trouble.
 //
 // Lives on the bus's worker, which run() blocks; request_stop() and request_pause() from any thread.
 #pragma once
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -93,7 +97,9 @@ class Poller {
   };
   struct Silent {
     Span span;
-    int times;  // in a row, whatever else the device answered meanwhile
+    int times = 0;              // in a row, whatever else the device answered meanwhile
+    int ends = 0;               // of connections on which nobody had answered before
+    std::uint64_t answers = 0;  // of all, when it ended the first of those
   };
   struct State {
     Instant split_at;              // when its blocks were last cut; 0: they are whole
@@ -108,11 +114,12 @@ class Poller {
   void poll(const BusSchedule::Job& job, Round& round);
   void count_questions();
   void take(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
+  void take_end(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
   void take_exception(const BusSchedule::Job& job, Exception exception, Round& round);
   void take_silence(const BusSchedule::Job& job, const Reply& outcome, Duration cost, Round& round);
   void take_data(const BusSchedule::Job& job, const Bytes& data, Round& round);
   void deliver(std::size_t device, const Block& block, const Bytes& pdu);
-  int count_silence(const BusSchedule::Job& job);
+  Silent& silent_of(const BusSchedule::Job& job);
   bool tell_up(Round& round, std::size_t device);
   void tell_down(Round& round, std::size_t device, std::string why);
   std::vector<Block> plan(std::size_t device) const;
@@ -138,6 +145,9 @@ class Poller {
   int silences_ = 0;       // in a row, whoever was asked
   int falls_ = 0;          // in a row, without an answer
   bool answered_ = false;  // by somebody, since it was opened
+  std::uint64_t answers_ = 0;
+  std::optional<BusSchedule::Job> witness_;  // what was answered last
+  std::optional<BusSchedule::Job> first_;    // what is asked before anything that is due
   std::uint64_t missed_told_ = 0;
 };
 

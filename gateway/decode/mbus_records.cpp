@@ -55,14 +55,15 @@ void MbusRecords::read_head(unsigned dif, MbusRecord& record) {
 void MbusRecords::read_meaning(MbusRecord& record) {
   unsigned vif = byte();
   record.code = vif & 0x7f;
-  if (vif == 0xfd) {
+  if (vif == 0xfd || vif == 0xfb) {
+    record.codes = vif == 0xfd ? MbusRecord::Codes::behind_fd : MbusRecord::Codes::behind_fb;
     record.code = (vif = byte()) & 0x7f;
-    record.second = true;
-  } else if (vif == 0xfb || vif == 0xff || vif == 0x7f) {
+  } else if (vif == 0xff || vif == 0x7f) {
     record.known = false;
     if (vif != 0x7f) record.code = (vif = byte()) & 0x7f;
   }
-  if (record.known && !record.second && record.code == 0x7c) {  // the last letter first
+  if (record.known && record.codes == MbusRecord::Codes::main &&
+      record.code == 0x7c) {  // the last letter first
     record.plain_text = true;
     for (unsigned left = byte(); left > 0 && !short_; --left)
       record.unit.insert(record.unit.begin(), static_cast<char>(byte()));

@@ -11,15 +11,16 @@
 namespace millrace {
 
 struct MbusRecord {
+  enum class Codes : std::uint8_t { main, behind_fd, behind_fb };
   unsigned field = 0;     // of data: the low four bits of the data information
   unsigned function = 0;  // 0: as it is now, 1: a maximum, 2: a minimum, 3: while something was wrong
   unsigned tariff = 0, subunit = 0;
   std::uint64_t storage = 0;
-  unsigned code = 0;        // what it is, without the bit that says more follows
-  bool second = false;      // `code` is of the table behind 0xfd
-  bool known = true;        // nothing changes the meaning of `code`, but for a factor
-  int tens = 0;             // the factor: that power of ten
-  bool plain_text = false;  // the unit is in words: `unit`
+  unsigned code = 0;          // what it is, without the bit that says more follows
+  Codes codes = Codes::main;  // the table that `code` is of
+  bool known = true;          // nothing changes the meaning of `code`, but for a factor
+  int tens = 0;               // the factor: that power of ten
+  bool plain_text = false;    // the unit is in words: `unit`
   std::string unit;
   unsigned length = 0;  // the first byte, of a field of variable length
   BytesView data;       // as they came, the lowest byte first

@@ -333,11 +333,13 @@ class Away(Bus):
         line = ["--port", str(ours), "--baud", "115200", "--parity", "none", "--unit", "3"]
         ask = lambda *words: subprocess.run([str(BUILD / "millrace"), *words, *line, "--timeout", "500ms"], capture_output=True, text=True, timeout=30)
         came_back = 'what was asked came back: an adapter that gives back what it sends needs "echo"'
-        for command, code, said in (("scan", 1, lambda done: done.stdout), ("read", 69, lambda done: done.stderr)):
-            done = ask(command, "modbus")
+        far = ("--address", "40000")  # the upper byte of its number is taken for the length of an answer that never comes
+        for command, code, said in ((("scan", "modbus"), 1, lambda done: done.stdout), (("read", "modbus"), 69, lambda done: done.stderr),
+                                    (("read", "modbus", *far), 69, lambda done: done.stderr)):
+            done = ask(*command)
             self.assertEqual(done.returncode, code, done.stdout + done.stderr)
             self.assertIn(came_back, said(done))
-            done = ask(command, "modbus", "--echo")
+            done = ask(*command, "--echo")
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             toml = done.stdout[done.stdout.index("[[inputs.modbus]]"):]
             self.assertIn("\necho = true\n", toml)
@@ -369,6 +371,38 @@ class Away(Bus):
         self.assertIn("the scan ends here: ", done.stdout)
         self.assertIn('name = "device-3"', done.stdout)
         self.assertNotIn("answers in 0", done.stdout)
+
+
+    def test_a_server_that_ends_a_connection_after_each_answer_is_scanned_and_checked_whole(self):
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        held = {40000: 0x5375, 40001: 0x6E53, 40002: 0xFFFF}  # "SunS", and no model
+
+        def serve():
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    if len(ask := client.recv(12)) < 12 or ask[6] == 6:
+                        continue
+                    first, count = struct.unpack(">HH", ask[8:])
+                    pdu = struct.pack(f">BB{count}H", ask[7], 2 * count, *(held.get(first + i, 0) for i in range(count)))
+                    if ask[6] == 4:
+                        pdu = bytes([ask[7] | 0x80, 11])  # it is not there
+                    client.sendall(ask[:4] + struct.pack(">HB", 1 + len(pdu), ask[6]) + pdu)
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = server.getsockname()[1]
+        done = subprocess.run([str(BUILD / "millrace"), "scan", "modbus", "--port", f"127.0.0.1:{port}", "--unit", "1-7"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual([unit for unit in range(1, 8) if f'name = "device-{unit}"' in done.stdout], [1, 2, 3, 5, 7])
+        self.assertEqual(done.stdout.count("; SunSpec: "), 5)
+        rows = 'registers = [ { name = "a", address = 0 }, { name = "b", address = 1000 } ]'
+        done = self.command("check", "--online", config=self.configure(FRAME, inputs=self.tcp(port, self.device("m-1", 1, rows) + self.device("m-2", 2, rows))))
+        for device in ("m-1", "m-2"):
+            self.assertRegex(done.stdout, rf"good  input bus: {device} \(unit \d\): a = 0, b = 0 ")
 
 
 class BareLoop(unittest.TestCase):

@@ -306,6 +306,9 @@ TEST_CASE("obis: digits with a point are a number however many they are, and so 
                              "96.1.1(123456)\r\n96.13.0(0000000000123)\r\n!");
   CHECK(out.readings() == All{"energy_export=123.456", "energy_import=12345", "0.9.7='1234567890'",
                               "meter_id='123456'", "message='0000000000123'"});
+  // Filled up with blanks instead of zeros.
+  CHECK(decode(route_of("obis"), "/ABC5\r\n16.7.0( -123.4*W)\r\n1.8.0(    5.25*kWh)\r\n!").readings() ==
+        All{"power=-123.4", "energy_import=5.25"});
 }
 
 TEST_CASE("mbus: a factor behind the meaning is part of the value") {
@@ -341,6 +344,35 @@ TEST_CASE("mbus: a factor behind the meaning is part of the value") {
              "f0f0f0f0f0f0f0f0f0f0f0"
              "700100")
             .readings() == All{id, "record_1=1"});
+}
+
+TEST_CASE("mbus: what large meters count has its unit, too") {
+  const auto read = [](std::string_view digits) {
+    return decode(route_of("mbus"), from_hex("080272785634122440010755000000" + std::string(digits)));
+  };
+  // MWh and tenths of them, GJ, hundreds of m3 and of tonnes, MW, tenths of GJ/h, and a humidity.
+  const Decoded out = read(
+      "04fb0139300000"
+      "04fb00d2040000"
+      "04fb0907000000"
+      "02fb100300"
+      "02fb180200"
+      "02fb290400"
+      "02fb300500"
+      "02fb1ad201"
+      "44fb0102000000");
+  CHECK(out.readings() == All{"meter_id='12345678.PAD.1.7'", text("energy=", 12345e6),
+                              text("energy_2=", 1234e5), text("energy_3=", 7e9), "volume=300",
+                              text("mass=", 2e5), text("power=", 4e6), text("power_2=", 5e8), "humidity=46.6",
+                              text("energy_storage_1=", 2e6)});
+  CHECK(out.records[1].unit == "Wh");
+  CHECK(out.records[3].unit == "J");
+  CHECK(out.records[7].unit == "J/h");
+  // Others behind FB, and what is changed further, have no name; 17 is flags behind FD alone.
+  CHECK(read("02fb210100"
+             "02fb81220100"
+             "02fb170100")
+            .readings() == All{"meter_id='12345678.PAD.1.7'", "record_1=1", "record_2=1", "record_3=1"});
 }
 
 TEST_CASE("mbus: what is encrypted is no reading, whatever it looks like") {

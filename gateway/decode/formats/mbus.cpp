@@ -41,6 +41,18 @@ constexpr Meaning meanings[] = {{0x00, 0x07, "energy", "Wh", -3},
                                 {0x68, 0x6b, "pressure", "bar", -3}};
 // Table 12: behind 0xfd.
 constexpr Meaning more_meanings[] = {{0x40, 0x4f, "voltage", "V", -9}, {0x50, 0x5f, "current", "A", -12}};
+// Behind 0xfb: what large meters count, in MWh, GJ, hundreds of m3 and of tonnes, MW and GJ/h.
+constexpr Meaning large_meanings[] = {{0x00, 0x01, "energy", "Wh", 5},   {0x08, 0x09, "energy", "J", 8},
+                                      {0x10, 0x11, "volume", "m3", 2},   {0x18, 0x19, "mass", "kg", 5},
+                                      {0x1a, 0x1b, "humidity", "%", -1}, {0x28, 0x29, "power", "W", 5},
+                                      {0x30, 0x31, "power", "J/h", 8}};
+std::span<const Meaning> meanings_of(MbusRecord::Codes codes) {
+  switch (codes) {
+    case MbusRecord::Codes::behind_fd: return more_meanings;
+    case MbusRecord::Codes::behind_fb: return large_meanings;
+    default: return meanings;
+  }
+}
 constexpr std::string_view spans[] = {"s", "min", "h", "d"};
 
 // A record of variable length that is text.
@@ -112,12 +124,11 @@ class MbusWalk {
   };
   // By what the record is about alone, never by what it says: names do not move when a value is none.
   What what_of(const MbusRecord& record) {
-    const bool known = record.known, first = !record.second;
+    const bool known = record.known, first = record.codes == MbusRecord::Codes::main;
     const unsigned code = record.code;
     if (!known) return {text("record_", ++unknown_), {}};
     if (record.plain_text) return {"value", record.unit};
-    const std::span<const Meaning> table = first ? std::span<const Meaning>(meanings) : more_meanings;
-    for (const Meaning& one : table) {
+    for (const Meaning& one : meanings_of(record.codes)) {
       if (code >= one.from && code <= one.to && !is_text(record))
         return {std::string(one.name), one.unit, static_cast<int>(code - one.from) + one.exponent};
     }
@@ -128,7 +139,8 @@ class MbusWalk {
     if (first && code == 0x6d && record.field == 4) return {"meter_time", {}, 0, true};
     if (first && code == 0x6e && !is_text(record)) return {"heat_cost_units", {}};
     if (first && code == 0x78) return {"fabrication_number", {}};
-    if (!first && code == 0x17 && !is_text(record)) return {"error_flags", {}};
+    if (record.codes == MbusRecord::Codes::behind_fd && code == 0x17 && !is_text(record))
+      return {"error_flags", {}};
     return {text("record_", ++unknown_), {}};
   }
 

@@ -147,8 +147,10 @@ const TimeZone& home() {
   return *zone;
 }
 
+// Some meters fill up with blanks what others fill with zeros.
 std::optional<double> number_of(std::string_view value) {
   double number = 0;
+  value = trim(value);
   if (value.empty() || value.find_first_not_of("+-0123456789.") != std::string_view::npos)
     return std::nullopt;
   if (value.front() == '+') value.remove_prefix(1);

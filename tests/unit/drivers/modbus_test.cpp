@@ -433,6 +433,7 @@ struct VirtualLine : Line {
     Duration takes = 10ms;
     bool dead = false, away = false;
     std::vector<std::uint16_t> refuses, mute;  // addresses: an exception, or no answer at all
+    std::vector<std::uint16_t> ends;           // who asks for these has no connection any more
     Exception says = Exception::none;          // to whatever is asked
     Duration again{0};                         // each answer comes a second time, so much later
     // Only what its rows are.
@@ -453,8 +454,9 @@ struct VirtualLine : Line {
   std::map<int, Behaviour> slaves;
   std::deque<Frame> coming;
   bool opened = false, present = true;
-  bool hangs_up = false;  // it lets itself be opened, and that is all
-  Duration idle{0};       // it ends a connection on which nothing was said for so long
+  bool hangs_up = false;                      // it lets itself be opened, and that is all
+  Duration idle{0};                           // it ends a connection on which nothing was said for so long
+  bool one_answer = false, answered = false;  // and one that was answered on
   Instant spoken;
   int opens = 0;
   std::map<int, int> asked;
@@ -465,13 +467,14 @@ struct VirtualLine : Line {
   Status open() override {
     if (!present) return {Code::unavailable, "no such port"};
     opened = true;
+    answered = false;
     ++opens;
     spoken = clock.time;
     return {};
   }
   void close() override { opened = false; }
   bool is_open() const override { return opened; }
-  bool numbered() const override { return false; }
+  bool numbered() const override { return one_answer; }
   void wait(Duration duration) override { clock.time = clock.time + std::max(duration, Duration{1000}); }
   std::size_t drain(Duration quiet, Duration at_most) override {
     std::size_t bytes = 0;
@@ -489,14 +492,19 @@ struct VirtualLine : Line {
     ++asked[unit];
     spans.push_back(span);
     if (before) before(*this, unit);
-    const bool ended = hangs_up || (idle.count() > 0 && clock.time - spoken > idle);
+    const auto asked_for = [&](std::uint16_t a) { return a >= span.first && a < span.end(); };
+    const auto asked_of = slaves.find(unit);
+    const bool ended = hangs_up || (one_answer && answered) ||
+                       (idle.count() > 0 && clock.time - spoken > idle) ||
+                       (asked_of != slaves.end() && std::ranges::any_of(asked_of->second.ends, asked_for));
     spoken = clock.time;
+    if (ended) clock.time = clock.time + 1ms;  // on its way
     if (!present || ended) {
       outcome.answer = Answer::gone;
       outcome.words = "the port is gone";
       return outcome;
     }
-    if (const auto slave = slaves.find(unit); slave != slaves.end() && !slave->second.dead) {
+    if (const auto slave = asked_of; slave != slaves.end() && !slave->second.dead) {
       Frame frame{unit, {}, Exception::none, clock.time + slave->second.takes};
       for (const Frame& other : coming)
         frame.arrives = std::max(frame.arrives, other.arrives + 1ms);  // in order
@@ -507,8 +515,7 @@ struct VirtualLine : Line {
         frame.data.push_back(static_cast<std::byte>(a >> 8));
         frame.data.push_back(static_cast<std::byte>(a & 0xFF));
       }
-      const auto is_mute = [&](std::uint16_t a) { return a >= span.first && a < span.end(); };
-      if (std::ranges::none_of(slave->second.mute, is_mute)) {
+      if (std::ranges::none_of(slave->second.mute, asked_for)) {
         coming.push_back(frame);
         frame.arrives = frame.arrives + slave->second.again;
         if (slave->second.again.count() > 0) coming.push_back(frame);
@@ -528,6 +535,7 @@ struct VirtualLine : Line {
       outcome.answer = frame.exception != Exception::none ? Answer::exception : Answer::data;
       outcome.exception = frame.exception;
       outcome.data = frame.data;
+      answered = true;
       return outcome;
     }
     clock.time = deadline;
@@ -1051,6 +1059,66 @@ TEST_CASE(
   CHECK(bus.changes.size() == 1);
   CHECK(bus.trouble.empty());
   CHECK(bus.counters->missed.value() == 0);
+}
+
+TEST_CASE("modbus bus: a device whose question ends the connection is away, and takes it from nobody") {
+  for (const int its : {1, 2}) {
+    for (const Duration others : {Duration(1s), Duration(20s)}) {
+      CAPTURE(its);
+      CAPTURE(to_ms(others));
+      Bus bus(3);
+      bus.config.mode = "rtu_over_tcp";
+      for (SlaveConfig& device : bus.config.devices) device.interval = device.unit == its ? 1s : others;
+      bus.start();
+      for (std::uint16_t a = 0; a < 100; ++a) bus.line->slaves[its].ends.push_back(a);
+      bus.run(2min);
+      REQUIRE(bus.changes.size() == 3);  // the others came, and nobody else went
+      for (const auto& change : bus.changes) {
+        CHECK(change.up == (static_cast<int>(change.device) + 1 != its));
+        CHECK(change.up == change.why.empty());
+      }
+      CHECK(bus.trouble.empty());
+      for (const int unit : {1, 2, 3}) {
+        if (unit != its) CHECK(bus.answers(unit) >= 90s / others);
+      }
+      bus.line->slaves[its].ends.clear();
+      bus.run(6min);
+      REQUIRE(bus.changes.size() == 4);
+      CHECK(bus.changes[3].up);
+    }
+  }
+}
+
+TEST_CASE("modbus bus: a peer that ends each connection after an answer is polled whole") {
+  Bus bus(4, {row("a", 0), row("b", 500)});
+  bus.config.mode = "tcp";
+  bus.start();
+  bus.line->one_answer = true;
+  bus.line->slaves[3].dead = true;
+  bus.run(1min);
+  CHECK(bus.changes.size() == 4);  // three came, and who is dead went
+  CHECK(bus.trouble.empty());
+  bus.inbox.entries.clear();
+  bus.run(1min);
+  for (const int unit : {1, 2, 4}) CHECK(bus.answers(unit) >= 2 * 57);
+  CHECK(bus.changes.size() == 4);
+}
+
+TEST_CASE("modbus bus: registers that end the connection are found by cutting, and cost the others nothing") {
+  Bus bus(2, {row("a", 0), row("ends", 500), row("c", 501)});
+  bus.config.mode = "rtu_over_tcp";
+  bus.start();
+  bus.line->slaves[1].ends = {500};
+  bus.run(5min);
+  REQUIRE(bus.refusals.size() == 1);
+  CHECK(bus.refusals[0].device == 0);
+  CHECK(bus.refusals[0].span == Span{Table::holding, 500, 1});
+  CHECK(bus.changes.size() == 2);
+  CHECK(bus.trouble.empty());
+  bus.inbox.entries.clear();
+  bus.run(1min);
+  CHECK(bus.answers(1) >= 2 * 57);
+  CHECK(bus.answers(2) >= 2 * 57);
 }
 
 TEST_CASE("modbus bus: a gateway that says the device does not answer costs no more than silence") {
