@@ -21,6 +21,7 @@
 #include "decode/quality_words.h"
 #include "decode/router.h"
 #include "decode/suggest_maps.h"
+#include "decode/suggest_pairs.h"
 #include "decode/suggest_tree.h"
 #include "decode/time_rule.h"
 
@@ -41,26 +42,6 @@ bool believable_cell(std::string_view cell) {
 
 bool is_value(std::string_view cell) {
   return number_in_text(cell, '.') || number_in_text(cell, ',') || believable_cell(cell);
-}
-
-// Whether digits in a text are nothing to count with: an address, a version, what has zeros in front or is in
-// hex.
-bool is_identifier(std::string_view path, std::string_view given) {
-  for (const std::string_view end : {"id", "eui", "mac", "addr", "address", "serial", "version", "imei",
-                                     "code", "fw", "firmware", "hw", "sw"}) {
-    if (path.size() < end.size()) continue;
-    const std::string_view before = path.substr(0, path.size() - end.size()),
-                           called = path.substr(before.size());
-    const bool word = before.empty() || !is_letter(before.back()) || called[0] < 'a' || end.size() > 3;
-    if (word && same_word(called, end)) return true;
-  }
-  const std::string_view word = trim(given);
-  const std::size_t sign = word.starts_with('-') || word.starts_with('+') ? 1 : 0;
-  const std::string_view digits = word.substr(sign, word.find_first_not_of("0123456789", sign) - sign);
-  const bool padded = digits.size() > 1 && digits[0] == '0', long_one = digits.size() > 15;
-  const bool hex = word.find_first_not_of("0123456789abcdefABCDEFxX") == std::string_view::npos &&
-                   std::ranges::any_of(word, is_letter) && word.size() > 5;
-  return digits.empty() || padded || long_one || hex;
 }
 
 // What varies of the topics becomes a name. `guessed`: none does, and one that could is taken for it.
@@ -613,6 +594,18 @@ std::string influx_keys(std::string_view value, const std::vector<const RouteSam
   return out + device;
 }
 
+// `alone`: a single pair will do.
+std::string pair_keys(std::string_view value, const std::vector<const RouteSample*>& all, bool needs_device,
+                      bool alone) {
+  std::vector<std::string_view> payloads;
+  for (const RouteSample* sample : all) payloads.push_back(unframed(text_of(sample->payload)));
+  TreeBuilder tree;
+  std::string out = keys_of_pairs(value, payloads, needs_device, alone, tree);
+  if (out.empty()) return out;
+  const bool has_device = out.find("device = ") != std::string::npos;
+  return out + Shaper(tree.roots).keys(needs_device && !has_device, {});
+}
+
 // A payload that is a bare value or lines, the likeliest first; nothing: neither.
 std::vector<std::string> keys_of_text(std::string_view given, std::string_view heading,
                                       const std::vector<const RouteSample*>& all, bool needs_device) {
@@ -626,6 +619,11 @@ std::vector<std::string> keys_of_text(std::string_view given, std::string_view h
   const bool number = number_in_text(value, '.').has_value();
   const bool comma = !number && std::ranges::count(value, ',') == 1 && number_in_text(value, ',') &&
                      !believable_cell(value.substr(0, value.find(',')));
+  const std::string influx = influx_keys(value, all, needs_device);
+  const bool alone = !number && !comma && value.find('=') != std::string_view::npos;
+  if (std::string pairs = influx.empty() ? pair_keys(value, all, needs_device, alone) : std::string();
+      !pairs.empty())
+    out.push_back(std::move(pairs));
   if (number || comma)
     plain(comma ? "decimal = \",\" # two values would be format = \"csv\"\n" : "", "number");
   const bool bare = number || comma || value == "true" || value == "false" ||
@@ -633,8 +631,7 @@ std::vector<std::string> keys_of_text(std::string_view given, std::string_view h
   if (bare) {
     plain("", "");
   } else {
-    if (std::string keys = influx_keys(value, all, needs_device); !keys.empty())
-      out.push_back(std::move(keys));
+    if (!influx.empty()) out.push_back(influx);
     for (const char separator : separators) {
       if (std::string keys = csv_keys(value, separator, heading); !keys.empty())
         out.push_back(std::move(keys));

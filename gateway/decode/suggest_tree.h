@@ -131,6 +131,25 @@ inline bool believable_time(const Tree& value) {
   if (value.kind != Tree::number && value.kind != Tree::string) return false;
   return reads_as_time(value.text, value.kind == Tree::number);
 }
+// Whether digits in a text are nothing to count with: an address, a version, what has zeros in front or is in
+// hex.
+inline bool is_identifier(std::string_view path, std::string_view given) {
+  for (const std::string_view end : {"id", "eui", "mac", "addr", "address", "serial", "version", "imei",
+                                     "code", "fw", "firmware", "hw", "sw"}) {
+    if (path.size() < end.size()) continue;
+    const std::string_view before = path.substr(0, path.size() - end.size()),
+                           called = path.substr(before.size());
+    const bool word = before.empty() || !is_letter(before.back()) || called[0] < 'a' || end.size() > 3;
+    if (word && same_word(called, end)) return true;
+  }
+  const std::string_view word = trim(given);
+  const std::size_t sign = word.starts_with('-') || word.starts_with('+') ? 1 : 0;
+  const std::string_view digits = word.substr(sign, word.find_first_not_of("0123456789", sign) - sign);
+  const bool padded = digits.size() > 1 && digits[0] == '0', long_one = digits.size() > 15;
+  const bool hex = word.find_first_not_of("0123456789abcdefABCDEFxX") == std::string_view::npos &&
+                   std::ranges::any_of(word, is_letter) && word.size() > 5;
+  return digits.empty() || padded || long_one || hex;
+}
 // As a route has it, whose paths have a sign for the name that is empty.
 inline std::string stepped(std::string path, std::string_view name) {
   if (path.empty() && name.empty()) return "''";

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "decode/suggest.h"
 #include "tests/support/decoding.h"
@@ -367,6 +368,47 @@ TEST_CASE("suggest: Telegraf's JSON and InfluxDB's lines, with their hosts and t
   CHECK_FALSE(has(suggested({{"gw/up", "weather,sensor=s1 temp=21.5"}}), "say which"));
   for (const char* none : {"a=1 b=2", "t=21.5,h=40", "ST,GS,+  12.345kg", "state is on", "weather t=high\n"})
     CHECK_FALSE(has(suggested({{"gw/d1/up", none}}), "influx"));
+}
+
+TEST_CASE("suggest: names and values in pairs, and what stands between them") {
+  using Readings = std::vector<std::string>;
+  const std::tuple<const char*, const char*, Readings> pairs[] = {
+      {"temp=21.5,hum=40", "", {"temp=21.5", "hum=40"}},
+      {"temp=21.5&name=Hall+7", "separator = \"&\"\n", {"temp=21.5", "name='Hall 7'"}},
+      {"T:21.5;H:40", "separator = \";\"\n", {"T=21.5", "H=40"}},
+      {"T:21.5;H:40\nT:22;P:1013", "separator = \";\"\n", {"T=21.5", "H=40", "T=22", "P=1013"}},
+      {"T: 21.5 C, H: 40 %", "", {"T=21.5", "H=40"}},
+      {"T:21.5 H:40", "separator = \" \"\n", {"T=21.5", "H=40"}},
+      {"temp=21.5 state=\"on air\" ok=true",
+       "separator = \" \"\n",
+       {"temp=21.5", "state='on air'", "ok=true"}},
+      {"IMEI: 123456789012345\r\nRSSI: -71 dBm\r\n",
+       "separator = \"\\n\"\n",
+       {"IMEI='123456789012345'", "RSSI=-71"}},
+      {"T=21,5;H=40,2", "separator = \";\"\ndecimal = \",\"", {"T=21.5", "H=40.2"}},
+      {"pos=54.1,25.2 alt=3", "separator = \" \"\n", {"pos='54.1,25.2'", "alt=3"}},
+      {"{T=21.5, H=40}", "", {"T=21.5", "H=40"}}};
+  for (const auto& [payload, separator, readings] : pairs) {
+    CAPTURE(payload);
+    CHECK(has(suggested({{"gw/d1/up", payload}}), text("format = \"pairs\"\n", separator)));
+    auto got = tried({{"gw/d1/up", payload}}).readings(), expected = readings;
+    std::ranges::sort(got);
+    std::ranges::sort(expected);
+    CHECK(got == expected);
+  }
+  CHECK(tried({{"gw/d1/up", "T: 21.5 C, H: 40 %"}}).records.at(0).unit != "");
+  // Each payload is a pair; a device and a time in them.
+  const std::vector<std::pair<std::string, std::string>> single = {{"gw/d1/up", "RSSI: -71 dBm"},
+                                                                   {"gw/d1/up", "TEMP: 21.5 C"}};
+  CHECK(has(suggested(single), "separator = \"\\n\""));
+  CHECK(tried(single).readings() == Readings{"RSSI=-71"});
+  const std::vector<std::pair<std::string, std::string>> headed = {{"up", "node1,T=21.5,ts=1767225605"}};
+  CHECK(has(suggested(headed), "device = \"{.1}\"\n"));
+  CHECK(has(suggested(headed), "time = \"ts\"\n"));
+  CHECK(tried(headed).readings() == Readings{"T=21.5"});
+  for (const char* none : {"T=21.5", "temp: 21.5 C", "21.5", "door open", "Tue 12:30", "ST,GS,+  12.345kg",
+                           "2026-01-01 12:00;1\n2026-01-01 12:01;2", "a;b\n1;2", "note: it rains"})
+    CHECK_FALSE(has(suggested({{"gw/d1/up", none}}), "pairs"));
 }
 
 TEST_CASE("suggest: what two topics say is never one reading") {
