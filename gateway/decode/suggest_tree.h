@@ -101,8 +101,10 @@ inline constexpr std::string_view time_names[] = {
     "date",       "at",          "t",       "sourcetimestamp", "received_at",
     "last_seen",  "measured_at", "utc",     "epoch",           "published_at",
     "created_at", "recorded_at", "dateutc", "senton",          "tst"};
-inline constexpr std::string_view inner_time_names[] = {"timestamp",       "ts",   "time", "datetime",
-                                                        "sourcetimestamp", "$date"};
+inline constexpr std::string_view clock_names[] = {"time", "clock", "time_of_day", "timeofday", "hour"};
+inline constexpr std::string_view inner_time_names[] = {
+    "timestamp",     "ts",      "time",    "datetime", "sourcetimestamp", "$date",
+    "timeinseconds", "seconds", "_seconds"};
 inline constexpr std::string_view quality_names[] = {"quality", "q", "statuscode", "status_code"};
 inline constexpr std::string_view device_names[] = {
     "device", "device_id",     "deviceid", "devicename", "device_name", "dev_eui",  "deveui", "dev",

@@ -246,6 +246,11 @@ PAIRS = [
 # Of each family what comes by its topics: (topic, payload), and how many readings that makes.
 SEEN = {
     "esphome": (4, ("kitchen/sensor/temperature/state", "21.5"), ("kitchen/sensor/humidity/state", "45"), ("attic/sensor/temperature/state", "20"), ("attic/sensor/humidity/state", "50")),
+    "statestream": (3, ("homeassistant/sensor/kitchen/state", "21.5"), ("homeassistant/sensor/kitchen/last_changed", '"2026-01-01T12:00:00.5+00:00"'),
+                    ("homeassistant/sensor/kitchen/unit_of_measurement", '"°C"')),
+    "typed values": (2, ("luft/x", '{"sensordatavalues":[{"value_type":"SDS_P1","value":"12.30"},{"value_type":"temperature","value":"21.50"}]}')),
+    "java time": (1, ("ignition/tags/line1", '{"value":42.5,"quality":"Good","timestamp":"Thu Jan 01 12:00:00 UTC 2026"}')),
+    "wled": (4, ("wled/desk/v", '<?xml version="1.0" ?><vs><ac>128</ac><cl>255</cl><cl>160</cl><ds>WLED</ds></vs>')),
     "a form": (4, ("esp/a/up", "t=21.5&h=40"), ("esp/b/up", "t=22&h=41")),
     "a modem": (3, ("modem/m1/lines", "RSSI: -71 dBm"), ("modem/m1/lines", "TEMP: 21.5 C"), ("modem/m1/lines", "STATE: run")),
     "evcc": (3, ("evcc/loadpoints/1/chargePower", "0"), ("evcc/loadpoints/1/phases", "3"), ("evcc/loadpoints/2/chargePower", "3500")),

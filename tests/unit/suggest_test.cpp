@@ -411,6 +411,82 @@ TEST_CASE("suggest: names and values in pairs, and what stands between them") {
     CHECK_FALSE(has(suggested({{"gw/d1/up", none}}), "pairs"));
 }
 
+TEST_CASE("suggest: times that are called otherwise than most, are in two halves or want a format") {
+  const auto when = [](const std::string& members) {
+    const Decoded out = tried({{"gw/d1/up", "{" + members + ",\"v\":1}"}});
+    REQUIRE(out.records.size() >= 1);
+    return out.records[0].trust == TimeTrust::device ? out.records[0].time.us - arrived_us : -1;
+  };
+  CHECK(when(R"("time":"12:00","unixtime":1767225600)") == 0);
+  CHECK(
+      when(
+          R"("EventProcessedUtcTime":"2026-01-01T00:00:05Z","EventEnqueuedUtcTime":"2026-01-01T00:00:00Z")") ==
+      0);
+  CHECK(when(R"("Systimestamp":1767225601)") == 1'000'000);
+  CHECK(when(R"("timestamp":{"timeInSeconds":1767225602,"offsetInNanos":0})") == 2'000'000);
+  CHECK(when(R"("bootTime":1767225600,"nextUpdateTime":1767225600)") == -1);
+  CHECK(when(R"("date":"2026-01-01","time":"00:00:05")") == 5'000'000);
+  for (const char* ts :
+       {"\"Thu Jan 01 00:00:05 UTC 2026\"", "\"Thu Jan  1 00:00:05 2026\"",
+        "\"Thu, 01 Jan 2026 00:00:05 GMT\"", "\"01.01.2026 00:00:05\"", "\"01-Jan-2026 00:00:05\"",
+        "\"2026-1-1 0:00:05\"", "\"1/1/2026 12:00:05 AM\"", "\"20260101000005\"", "20260101000005"}) {
+    CAPTURE(ts);
+    CHECK(when(text("\"ts\":", ts)) == 5'000'000);
+  }
+  const auto format = [](const char* ts) {
+    return suggested({{"gw/d1/up", text(R"({"v":1,"ts":")", ts, "\"}")}});
+  };
+  CHECK(has(format("31/12/2025 00:00:00"), "time_format = \"%d/%m/%Y %H:%M:%S\"\n"));
+  CHECK(has(format("12/31/2025 00:00:00"), "time_format = \"%m/%d/%Y %H:%M:%S\"\n"));
+  CHECK(has(format("01/02/2026 00:00:00"), "time_format = \"%d/%m/%Y %H:%M:%S\" # or %m/%d/%Y"));
+  CHECK_FALSE(has(format("soon"), "time"));
+}
+
+TEST_CASE("suggest: elements are called by whatever tells them apart, and XML by its own names") {
+  using Readings = std::vector<std::string>;
+  const std::vector<std::pair<std::string, std::string>> typed = {
+      {"luft/x",
+       R"({"sensordatavalues":[{"value_type":"P1","value":"12.30"},{"value_type":"temperature","value":"21.50"}]})"}};
+  CHECK(tried(typed).readings() == Readings{"P1=12.3", "temperature=21.5"});
+  for (const char* none :
+       {R"({"r":[{"s":"on","v":1},{"s":"on","v":2}]})", R"({"r":[{"s":"1","v":1},{"s":"2","v":2}]})",
+        R"({"r":[{"u":"C","v":1},{"u":"%","v":2}]})", R"({"r":[{"s":"a","v":1}]})"})
+    CHECK_FALSE(has(suggested({{"gw/m1/up", none}}), "\"{."));
+  const std::vector<std::pair<std::string, std::string>> xml = {
+      {"wled/desk/v",
+       "<?xml version=\"1.0\" ?><vs><ac>128</ac><cl>255</cl><cl>160</cl><off/><ds>WLED</ds>\r\n<t.x u=\"C\">21.5</t.x></vs>"}};
+  CHECK(tried(xml).readings() == Readings{"ac=128", "cl=255", "cl_2=160", "ds='WLED'", "t_x=21.5"});
+  CHECK(tried({{"a/b/up", "<t>21.5</t>"}}).readings() == Readings{"t=21.5"});
+  std::string many = "<r>";
+  for (int i = 0; i < 100; ++i) many += text("<element", i, ">", i, "</element", i, ">");
+  CHECK(tried({{"a/b/up", many + "</r>"}}).readings().size() > 10);
+  for (const char* none : {"<", "<>", "<a>", "<a></b>", "<a><b>", "< a>1</ a>"})
+    CHECK_FALSE(has(suggested({{"a/b/up", none}}), "per = "));
+  // Where nothing is known the first number that stands by itself.
+  CHECK(tried({{"a/b/up", "plant.line1.temp 21.5 1767268800\nplant.line1.hum 45 1767268800\n"}}).readings() ==
+        Readings{"value=21.5", "value=45"});
+}
+
+TEST_CASE("suggest: a level that says which value it is names no device") {
+  using Samples = std::vector<std::pair<std::string, std::string>>;
+  const Samples states = {{"homeassistant/sensor/kitchen/state", "21.5"},
+                          {"homeassistant/sensor/kitchen/last_changed", "\"2026-01-01T12:00:00.5+00:00\""},
+                          {"homeassistant/sensor/kitchen/unit_of_measurement", "\"C\""}};
+  CHECK(has(suggested(states), "topic = \"homeassistant/sensor/{device}/{level2}\"\n"));
+  CHECK(tried(states).readings() == std::vector<std::string>{"state=21.5"});
+  CHECK(tried(states).records.at(0).device == "kitchen");
+  const Samples relay = {{"shellies/plug-1/relay/0/power", "12.50"},
+                         {"shellies/plug-1/relay/0/energy", "1234"}};
+  CHECK(has(suggested(relay), "topic = \"shellies/{device}/relay/0/{level2}\"\n"));
+  CHECK(tried(relay).readings() == std::vector<std::string>{"power=12.5"});
+  const Samples solar = {{"solar/114182/0/power", "12.5"}, {"solar/114182/status/reachable", "1"}};
+  CHECK(has(suggested(solar), "topic = \"solar/{device}/{level2}/{level3}\"\ntags = [\"level2\"]\n"));
+  // Where there is no other the level that varies is it.
+  CHECK(has(suggested({{"z/power", "1"}, {"z/energy", "2"}}), "topic = \"z/{device}\"\n"));
+  CHECK(
+      has(suggested({{"application/1/device/0102/event/up", R"({"t":1})"}}), "/device/{device}/event/up\""));
+}
+
 TEST_CASE("suggest: what two topics say is never one reading") {
   const std::vector<std::pair<std::string, std::string>> plain = {
       {"kitchen/sensor/temperature/state", "21.5"},
