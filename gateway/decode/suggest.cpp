@@ -120,7 +120,8 @@ class Shaper {
     }
     const Tree& named = columns_ ? *columns_ : *message;
     if (list_ && !needs_device) find_names(*message);
-    if (value_ && lacks_value())
+    if (!list_ && !columns_) find_name(root);
+    if (value_ && list_ && lacks_value())
       out_ += text("when = ", quoted(stepped({}, *value_) + " != null"), " # what has none is no reading\n");
     add_beside(named, root, message != &root || (columns_ && columns_ != &root), needs_device);
     if (list_ && !columns_) tell_outside(root);
@@ -187,6 +188,26 @@ class Shaper {
     if (unit_) used_.insert(unit_);
   }
 
+  // A message that is a value and its name: {"tagPath": "Line1/Speed", "value": 42.5}.
+  void find_name(const Tree& root) {
+    const auto word = [](const Tree& part) { return part.kind == Tree::string && !part.text.empty(); };
+    const std::string* name = best_member(root, sole_names, word);
+    const std::string* value = best_member(
+        root, value_names, [](const Tree& part) { return part.scalar() && part.kind != Tree::nothing; });
+    const bool sole = std::ranges::none_of(root.parts, [&](const auto& part) {
+      const auto& [called, other] = part;
+      const bool says_more = other->kind == Tree::number || other->kind == Tree::truth || !other->scalar();
+      return &called != value && says_more && !believable_time(*other) &&
+             rank_in(quality_names, called) == std::size(quality_names);
+    });
+    if (!name || !value || !sole) return;
+    value_ = value;
+    name_ = name;
+    unit_ = best_member(root, unit_names, word);
+    used_.insert(name_);
+    if (unit_) used_.insert(unit_);
+  }
+
   // What is there and is no element's.
   void tell_outside(const Tree& root) {
     std::vector<std::string> names;
@@ -227,12 +248,16 @@ class Shaper {
   // As texts, all of them numbers.
   bool counts() const {
     bool any = false;
-    const bool numbers = std::ranges::all_of(list_->parts, [&](const auto& element) {
-      const Tree* value = element.second->member(*value_);
+    const auto passes = [&](const Tree& message) {
+      const Tree* value = message.member(*value_);
       const bool word = value && value->kind == Tree::string;
       any = any || word;
       return !word || number_in_text(value->text, '.');
-    });
+    };
+    const bool numbers =
+        !list_
+            ? passes(*roots_[0])
+            : std::ranges::all_of(list_->parts, [&](const auto& element) { return passes(*element.second); });
     return any && numbers;
   }
 
@@ -345,7 +370,18 @@ class Shaper {
             return quoted("{" + std::string(path.starts_with('$') ? "" : ".") + path + "}");
           });
     }
+    if (is_dated_row(message)) {
+      used_.insert(&message.parts[0].first);
+      out_ += "time = \"[0]\"\n";
+    }
     collect(message, "");
+  }
+
+  // [1767225600, 21.5]
+  static bool is_dated_row(const Tree& message) {
+    return message.kind == Tree::list && message.parts.size() > 1 &&
+           believable_time(*message.parts[0].second) &&
+           std::ranges::all_of(message.parts, [](const auto& part) { return part.second->scalar(); });
   }
 
   // In an object beside the values, or around them: {"params": {"ts": 1767225600.5, ...}}; deeper where there

@@ -9,21 +9,21 @@ namespace {
 
 // Java and C print the first two, HTTP the third.
 constexpr std::string_view odd_formats[] = {"%a %b %d %H:%M:%S %Z %Y",
-                                        "%a %b %d %H:%M:%S %Y",
-                                        "%a, %d %b %Y %H:%M:%S %Z",
-                                        "%d.%m.%Y %H:%M:%S",
-                                        "%d.%m.%Y %H:%M",
-                                        "%d-%m-%Y %H:%M:%S",
-                                        "%d-%b-%Y %H:%M:%S",
-                                        "%d %b %Y %H:%M:%S",
-                                        "%b %d %Y %H:%M:%S",
-                                        "%Y-%m-%d %H:%M:%S",
-                                        "%Y-%m-%d %I:%M:%S %p",
-                                        "%m/%d/%Y %I:%M:%S %p",
-                                        "%d/%m/%Y %H:%M:%S",
-                                        "%m/%d/%Y %H:%M:%S",
-                                        "%Y%m%d%H%M%S",
-                                        "%Y%m%d %H%M%S"};
+                                            "%a %b %d %H:%M:%S %Y",
+                                            "%a, %d %b %Y %H:%M:%S %Z",
+                                            "%d.%m.%Y %H:%M:%S",
+                                            "%d.%m.%Y %H:%M",
+                                            "%d-%m-%Y %H:%M:%S",
+                                            "%d-%b-%Y %H:%M:%S",
+                                            "%d %b %Y %H:%M:%S",
+                                            "%b %d %Y %H:%M:%S",
+                                            "%Y-%m-%d %H:%M:%S",
+                                            "%Y-%m-%d %I:%M:%S %p",
+                                            "%m/%d/%Y %I:%M:%S %p",
+                                            "%d/%m/%Y %H:%M:%S",
+                                            "%m/%d/%Y %H:%M:%S",
+                                            "%Y%m%d%H%M%S",
+                                            "%Y%m%d %H%M%S"};
 
 // Not those that say when something else was, or will be, or how long it took.
 bool sounds_like_time(std::string_view name) {

@@ -113,9 +113,13 @@ inline constexpr std::string_view device_names[] = {
 inline constexpr std::string_view host_names[] = {"host", "hostname", "host_name"};
 // Of the elements of a list that are values by their names.
 inline constexpr std::string_view value_names[] = {"v", "value", "val", "reading"};
-inline constexpr std::string_view tag_names[] = {"id",       "n",       "name",       "tag",    "tagname",
-                                                 "tag_name", "metric",  "nodeid",     "itemid", "key",
-                                                 "point",    "channel", "displayname"};
+inline constexpr std::string_view tag_names[] = {
+    "id",  "n",     "name",    "tag",         "tagname", "tag_name", "metric",      "nodeid",   "itemid",
+    "key", "point", "channel", "displayname", "tagpath", "variable", "measurement", "parameter"};
+// Of a message that is one value.
+inline constexpr std::string_view sole_names[] = {
+    "n",      "tag",   "tagname",     "tag_name", "tagpath",     "metric",   "nodeid",
+    "itemid", "point", "displayname", "variable", "measurement", "parameter"};
 inline constexpr const char* every_value = "# Without metrics every value becomes one, named by its path.\n";
 inline constexpr std::string_view unit_names[] = {"unit", "units", "u", "uom"};
 

@@ -467,6 +467,24 @@ TEST_CASE("suggest: elements are called by whatever tells them apart, and XML by
         Readings{"value=21.5", "value=45"});
 }
 
+TEST_CASE("suggest: a message that is a value and its name, or a time and values") {
+  using Readings = std::vector<std::string>;
+  const std::vector<std::pair<std::string, std::string>> tag = {
+      {"ignition/line1", R"({"tagPath":"Line1/Speed","value":42.5,"quality":"Good","unit":"1/min"})"},
+      {"ignition/line1", R"({"tagPath":"Line1/On","value":true,"quality":"Good"})"}};
+  CHECK(tried(tag).readings() == Readings{"Line1/Speed=42.5"});
+  CHECK(tried(tag).records.at(0).unit == "1/min");
+  CHECK(tried({{"s/x", R"({"n":"temp","u":"Cel","v":"21.5"})"}}).readings() == Readings{"temp=21.5"});
+  for (const char* none :
+       {R"({"name":"x","value":21.5})", R"({"id":"x","v":1})", R"({"tag":5,"v":1})", R"({"tag":"x","t":1})",
+                           R"({"n":"pump","v":230,"i":5})", R"({"n":"pump","v":230,"a":[1]})"})
+    CHECK_FALSE(has(suggested({{"gw/m1/up", none}}), "\"{."));
+  const std::vector<std::pair<std::string, std::string>> row = {{"gw/m1/up", "[1767225605,21.5,45]"}};
+  CHECK(tried(row).readings() == Readings{"_1_=21.5", "_2_=45"});
+  CHECK(tried(row).records.at(0).time.us == arrived_us + 5'000'000);
+  CHECK_FALSE(has(suggested({{"gw/m1/up", "[20,21.5,45]"}}), "time = "));
+}
+
 TEST_CASE("suggest: a level that says which value it is names no device") {
   using Samples = std::vector<std::pair<std::string, std::string>>;
   const Samples states = {{"homeassistant/sensor/kitchen/state", "21.5"},
