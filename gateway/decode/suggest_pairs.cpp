@@ -86,7 +86,7 @@ std::string keys_of_pairs(std::string_view value, const std::vector<std::string_
     std::string out = "format = \"pairs\"\n";
     if (separator != ',') out += text("separator = \"", as_written(separator), "\"\n");
     if (comma) out += "decimal = \",\" # two values would be a text\n";
-    const bool headed = needs_device && members[0].name == "1" && is_letter(members[0].value.front());
+    const bool headed = needs_device && members[0].name == "1" && is_letter(members[0].value[0]);
     if (headed) out += "device = \"{.1}\"\n";
     (void)tree.begin_object();
     for (const Member& member : members) {

@@ -98,6 +98,8 @@ TEST_CASE("pairs: a form's escapes") {
   CHECK(form_decoded("%41%") == "A%");
   CHECK(pairs("u=%b0C", "separator = '&'").unread.latin1);
   CHECK_FALSE(pairs("u=%c2%b0C", "separator = '&'").unread.latin1);
+  CHECK(pairs("u=%b0C", "separator = '&'\nstrict = true").unread.reason().find("not UTF-8 behind") !=
+        std::string::npos);
 }
 
 TEST_CASE("pairs: each is a reading, as cells are") {

@@ -45,12 +45,15 @@ class PairsFormat final : public PayloadFormat {
       if (!trim(all.substr(at, end - at)).empty()) {
         any = true;
         const char* why = pairs.take(all, at, end);
+        if (!why && strict_ && pairs.latin1()) why = "not UTF-8 behind its percent signs";
         walk.at(static_cast<std::uint32_t>(at));
-        if (why)
+        if (why) {
           walk.skipped(separator_ == '\n' ? std::string() : text("line ", line), end - at,
                        text(why, ": ", shown(all.substr(at, end - at), 40)));
-        else walk_pairs(walk, pairs, end);
-        unread.latin1 = unread.latin1 || pairs.latin1();
+        } else {
+          unread.latin1 = unread.latin1 || pairs.latin1();
+          walk_pairs(walk, pairs, end);
+        }
       }
       at = end + (all.substr(end).starts_with("\r\n") ? 2 : 1);
     }
