@@ -103,11 +103,12 @@ std::size_t PairLine::sign_at(std::size_t begin, std::size_t end) const {
   return ahead != npos && (all_[ahead] == '=' || all_[ahead] == ':') ? ahead : npos;
 }
 
-// "2026-01-01T12:30:00Z" and, between blanks, "12:30:00" are no names with a value.
+// "2026-01-01T12:30:00Z", "12:30:00" and, between blanks, "12:30" are no names with a value.
 bool PairLine::is_time(std::string_view piece) const {
   if (piece.empty() || !is_digit(piece.front())) return false;
-  const std::string_view before = piece.substr(0, piece.find(':'));
-  return (separator_ == ' ' && std::ranges::all_of(before, is_digit)) || parse_time_text(trim(piece));
+  const std::size_t colon = piece.find(':');
+  const bool clock = separator_ == ' ' || (colon != npos && piece.find(':', colon + 1) != npos);
+  return (clock && std::ranges::all_of(piece.substr(0, colon), is_digit)) || parse_time_text(trim(piece));
 }
 
 // To the next piece that has a name: "T: 21.5 C H: 40 %", "pos=54.1,25.2,alt=3", "t=21,5". Lines are pieces

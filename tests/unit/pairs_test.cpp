@@ -72,6 +72,7 @@ TEST_CASE("pairs: what has no name goes on in the value before it, or is called 
   // A time is no name with a value.
   CHECK(apart(' ', "2026-01-01 12:30:00 T1:21.5 T2:22") == "1=2026-01-01|2=12:30:00|T1=21.5|T2=22");
   CHECK(apart(' ', "time: 2026-01-01 12:30:00 T: 5") == "time=2026-01-01 12:30:00|T=5");
+  CHECK(apart(',', "12:30:05,T=21") == "1=12:30:05|T=21");
   CHECK(apart(',', "2026-01-01 12:30:00,node1,T=21") == "1=2026-01-01 12:30:00|2=node1|T=21");
 }
 
