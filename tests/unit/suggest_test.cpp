@@ -477,7 +477,7 @@ TEST_CASE("suggest: a message that is a value and its name, or a time and values
   CHECK(tried({{"s/x", R"({"n":"temp","u":"Cel","v":"21.5"})"}}).readings() == Readings{"temp=21.5"});
   for (const char* none :
        {R"({"name":"x","value":21.5})", R"({"id":"x","v":1})", R"({"tag":5,"v":1})", R"({"tag":"x","t":1})",
-                           R"({"n":"pump","v":230,"i":5})", R"({"n":"pump","v":230,"a":[1]})"})
+        R"({"n":"pump","v":230,"i":5})", R"({"n":"pump","v":230,"a":[1]})"})
     CHECK_FALSE(has(suggested({{"gw/m1/up", none}}), "\"{."));
   const std::vector<std::pair<std::string, std::string>> row = {{"gw/m1/up", "[1767225605,21.5,45]"}};
   CHECK(tried(row).readings() == Readings{"_1_=21.5", "_2_=45"});
