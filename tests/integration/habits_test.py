@@ -122,6 +122,7 @@ MORE = [
     Habit("below the limit", 'metrics = { t = { path = "t", type = "number" } }', '{"t":"<0.1"}', told="is not a number: <0.1"),
     Habit("sys uptime", 'topic = "$SYS/broker/uptime"\ndevice = "broker"\nformat = "plain"\nmetrics = { uptime = {} }', "1234 seconds", "broker/uptime = 1234 seconds", topic="$SYS/broker/uptime"),
     Habit("hex of a receiver", 'metrics = { code = { path = "RfReceived.Data", type = "integer" } }', '{"RfReceived":{"Data":"0x144FA4"}}', "code = 1331108"),
+    Habit("json between stx and etx", "", b'\x02{"t":21.5}\x03', "t = 21.5"),
     Habit("plc literals", 'metrics = { a = { path = "a", type = "number" }, b = { path = "b", type = "integer" } }', '{"a":"16#FF","b":"2#1010_0001"}', "a = 255", "b = 161"),
     Habit("hex with an h", 'metrics = { a = { path = "a", type = "number" } }', '{"a":"1Fh"}', told='"a" is not a number: 1Fh'),
     # Bytes that are JSON to those who wrote them.
