@@ -135,7 +135,9 @@ SerialGuess guess_lines(BytesView heard, std::uint64_t wrong) {
   guess.toml =
       "framing = \"lines\"\n" +
       (route.toml.empty()
-           ? text(table, "\n  format = \"text\"\n  pattern = '(?<value>[-+0-9.]+)' # say what is in it\n")
+           ? text(
+                 table,
+                 "\n  format = \"text\"\n  pattern = '(^|[\\s=:;,])(?<value>[-+]?[0-9]+([.][0-9]+)?)' # say what is in it\n")
            : indented(route.toml));
   return guess;
 }

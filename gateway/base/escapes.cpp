@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "base/ascii.h"
 #include "base/text.h"
 
 namespace millrace {
@@ -28,6 +29,21 @@ Result<std::string> unescaped(std::string_view written) {
     }
     out += static_cast<char>(value);
     i += 2;
+  }
+  return out;
+}
+
+std::string form_decoded(std::string_view part) {
+  std::string out;
+  for (std::size_t i = 0; i < part.size(); ++i) {
+    const int high = part[i] == '%' && i + 2 < part.size() ? hex_digit(part[i + 1]) : -1;
+    const int low = high >= 0 ? hex_digit(part[i + 2]) : -1;
+    if (low >= 0) {
+      out += static_cast<char>(high * 16 + low);
+      i += 2;
+    } else {
+      out += part[i] == '+' ? ' ' : part[i];
+    }
   }
   return out;
 }

@@ -125,8 +125,9 @@ class Reader {
   std::size_t size() const { return static_cast<std::size_t>(end_ - begin_); }
   // To the next document; false at the end.
   bool skip_between() {
-    while (at_ < end_ &&
-           (blank(*at_) || *at_ == '\0' || *at_ == '\x1e' || (*at_ == ',' && found_.documents > 0)))
+    constexpr std::string_view around("\0\x1e\x02\x03", 4);
+    while (at_ < end_ && (blank(*at_) || around.find(*at_) != std::string_view::npos ||
+                          (*at_ == ',' && found_.documents > 0)))
       ++at_;
     return at_ < end_;
   }

@@ -1,7 +1,7 @@
 // JSON as sloppy firmware writes it. What RFC 8259 allows is told as read_json() tells it, and as fast, so
 // that no payload has to be read twice. What is read beyond it:
-//   a byte order mark; NUL, blanks and record separators (RFC 7464) around a document; several documents,
-//     a line each or not
+//   a byte order mark; NUL, blanks, STX and ETX, record separators (RFC 7464) around a document; several
+//     documents, a line each or not
 //   nan, inf, infinity, none, undefined and the like as bare words: no value. True, FALSE
 //   +1, .5, 5., 007, 0x1F; a comma too many; names without quotes, texts in '; raw control characters
 //   text that is not UTF-8: UTF-16 where it begins with its mark; else bytes that are none are read as

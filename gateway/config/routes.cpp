@@ -121,7 +121,8 @@ constexpr Key route_keys[] = {
     K::key<&C::transpose>(
         "transpose",
         "Lists beside each other ({\"t\": [20, 21], \"ts\": [1, 2]}) are columns: their n-th elements are a message"),
-    K::key<&C::separator>("separator", "Of csv"),
+    K::key<&C::separator>(
+        "separator", "Of csv and pairs; of pairs also \"&\" (a form), \" \" and \"\\n\" (a pair a line)"),
     K::choice<&C::decimal>("decimal", ".|,", "Of numbers in texts"),
     K::entries<&C::metrics>(
         "metrics", metric_shape,

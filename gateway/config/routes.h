@@ -40,7 +40,7 @@ struct RouteConfig {
   Chosen format_chosen;          // as the file says it, with the keys that only this format has
   // of csv (empty: its first line names them), or of lists in the list of `each`
   std::vector<std::string> columns;
-  std::string separator = ",";      // of csv
+  std::string separator = ",";      // of cells of csv, and of pairs
   bool transpose = false;           // lists beside each other are columns: their n-th elements are a message
   std::string when;                 // only messages that this holds for (decode/condition.h); others go on
   bool ignore = false;              // payloads of this route are dropped, and counted

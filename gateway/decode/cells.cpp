@@ -28,7 +28,7 @@ void tell_cell(JsonWalk& walk, std::string_view text, char decimal, std::string&
   if (says_no_value(text)) return void(walk.null());
   if (text == "true" || text == "false") return void(walk.boolean(text == "true"));
   // "Hall 7, 2" is no number with a name before it: a name of its own has the column.
-  if (is_letter(text.front()) || text.find_first_of("=:x") != std::string_view::npos)
+  if (is_letter(text.front()) || text.find_first_of("=:x#") != std::string_view::npos)
     return void(walk.string(text));
   const auto number = number_in_text(text, decimal);
   if (!number || !number->unit.empty()) return void(walk.string(text));

@@ -226,6 +226,11 @@ class Maker {
 // exponent at the end.
 bool looks_like_unit(std::string_view unit) {
   if (unit.size() > 16 || unit.empty()) return unit.empty();
+  // "1Fh" is a number in hex to those who write it; "5Ah" is a charge.
+  const std::string_view before = unit.substr(0, unit.size() - 1);
+  if (!before.empty() && lower(unit.back()) == 'h' && !same_word(unit, "ah") &&
+      std::ranges::all_of(before, [](char c) { return hex_digit(c) >= 0; }))
+    return false;
   for (const std::string_view of_time :
        {"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "am", "pm"}) {
     if (same_word(unit, of_time)) return false;  // "5 Jan", "12 PM"
@@ -240,6 +245,24 @@ bool looks_like_unit(std::string_view unit) {
       return false;
   }
   return good_utf8(unit);
+}
+
+// Of a PLC (IEC 61131-3, 6.3): "16#FF", "8#17", "2#1010_0001".
+std::optional<std::uint64_t> based_integer(std::string_view given) {
+  const std::size_t sign = given.find('#');
+  if (sign == std::string_view::npos) return std::nullopt;
+  const std::string_view base = given.substr(0, sign);
+  const int of = base == "16" ? 16 : base == "8" ? 8 : base == "2" ? 2 : 0;
+  if (of == 0) return std::nullopt;
+  std::string digits;
+  for (std::size_t i = sign + 1; i < given.size(); ++i) {
+    const bool between = given[i] == '_' && !digits.empty() && given[i - 1] != '_' && i + 1 < given.size();
+    if (!between) digits += given[i];
+  }
+  std::uint64_t number = 0;
+  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), number, of);
+  if (parsed.ec != std::errc{} || parsed.ptr != digits.data() + digits.size()) return std::nullopt;
+  return number;
 }
 
 // Behind "T=", "temp: ", "T1 = ", and the words of a scale: "ST,GS,". What could be the first half of a
@@ -390,6 +413,10 @@ std::optional<NumberInText> number_in_text(std::string_view given, char decimal)
     const auto parsed = std::from_chars(rest.data() + 2, rest.data() + rest.size(), number, 16);
     if (parsed.ec != std::errc{} || parsed.ptr != rest.data() + rest.size()) return std::nullopt;
     found.number += text(number);
+    return found;
+  }
+  if (const auto number = based_integer(rest)) {
+    found.number += text(*number);
     return found;
   }
   std::size_t at = 0, digits = 0;

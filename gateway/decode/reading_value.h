@@ -100,8 +100,8 @@ inline Made make_value(const ValueSpec& spec, const std::string& metric, const S
 bool stands_for_nothing(std::string_view word);
 // true/false, on/off, yes/no, in any case.
 std::optional<bool> truth_in_words(std::string_view word);
-// What a text of the shape [NAME = or :] NUMBER [UNIT] holds: "21.5", "21.5 °C", "T=21.5". `decimal` is its
-// decimal point.
+// What a text of the shape [NAME = or :] NUMBER [UNIT] holds: "21.5", "21.5 °C", "T=21.5", "0x1F", and
+// "16#1F" of PLCs. `decimal` is its decimal point.
 struct NumberInText {
   std::string number;  // as JSON spells it
   std::string_view unit;

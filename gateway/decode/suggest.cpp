@@ -21,7 +21,11 @@
 #include "decode/quality_words.h"
 #include "decode/router.h"
 #include "decode/suggest_maps.h"
+#include "decode/suggest_pairs.h"
+#include "decode/suggest_times.h"
 #include "decode/suggest_tree.h"
+#include "decode/suggest_xml.h"
+#include "decode/time_rule.h"
 
 namespace millrace {
 namespace {
@@ -29,9 +33,16 @@ namespace {
 using namespace suggested;
 
 constexpr std::string_view plain_levels[] = {
-    "telemetry", "state",   "up",          "data", "sensor", "sensors",  "event",    "events",
-    "status",    "json",    "value",       "tele", "stat",   "messages", "readings", "measurements",
-    "plant",     "devices", "application", "v3",   "home",   "rpc",      "upload"};
+    "telemetry", "state",   "up",          "data",      "sensor", "sensors",  "event",    "events",
+    "status",    "json",    "value",       "tele",      "stat",   "messages", "readings", "measurements",
+    "plant",     "devices", "application", "v3",        "home",   "rpc",      "upload",   "info",
+    "rx",        "raw",     "csv",         "stats",     "uplink", "message",  "metrics",  "values",
+    "relay",     "emeter",  "announce",    "attributes"};
+// Which value it is that comes by a topic.
+constexpr std::string_view value_levels[] = {
+    "temperature", "temp",    "humidity", "pressure", "power", "energy",
+    "voltage",     "current", "battery",  "rssi",     "co2",   "illuminance",
+    "frequency",   "soc",     "flow",     "weight",   "speed", "unit_of_measurement"};
 
 bool believable_cell(std::string_view cell) {
   const auto number = number_in_text(cell, '.');
@@ -42,50 +53,47 @@ bool is_value(std::string_view cell) {
   return number_in_text(cell, '.') || number_in_text(cell, ',') || believable_cell(cell);
 }
 
-// Whether digits in a text are nothing to count with: an address, a version, what has zeros in front or is in
-// hex.
-bool is_identifier(std::string_view path, std::string_view given) {
-  for (const std::string_view end : {"id", "eui", "mac", "addr", "address", "serial", "version", "imei",
-                                     "code", "fw", "firmware", "hw", "sw"}) {
-    if (path.size() < end.size()) continue;
-    const std::string_view before = path.substr(0, path.size() - end.size()),
-                           called = path.substr(before.size());
-    const bool word = before.empty() || !is_letter(before.back()) || called[0] < 'a' || end.size() > 3;
-    if (word && same_word(called, end)) return true;
+bool is_plain_level(std::string_view level) {
+  return rank_in(plain_levels, level) < std::size(plain_levels) || level.starts_with('$');
+}
+
+// The last level that could be a device's name though it is the same in all topics. `values`: others say
+// which value it is, and a short number counts relays.
+std::optional<std::size_t> fixed_device(const std::vector<std::string_view>& levels,
+                                        const std::vector<bool>& varies, bool values) {
+  for (std::size_t i = levels.size(); i-- > 0;) {
+    const bool counts = values && levels[i].size() <= 2 && std::ranges::all_of(levels[i], is_digit);
+    if (varies[i] || counts || levels[i].empty() || is_plain_level(levels[i])) continue;
+    if (i > 0 || levels.size() == 1) return i;
   }
-  const std::string_view word = trim(given);
-  const std::size_t sign = word.starts_with('-') || word.starts_with('+') ? 1 : 0;
-  const std::string_view digits = word.substr(sign, word.find_first_not_of("0123456789", sign) - sign);
-  const bool padded = digits.size() > 1 && digits[0] == '0', long_one = digits.size() > 15;
-  const bool hex = word.find_first_not_of("0123456789abcdefABCDEFxX") == std::string_view::npos &&
-                   std::ranges::any_of(word, is_letter) && word.size() > 5;
-  return digits.empty() || padded || long_one || hex;
+  return std::nullopt;
 }
 
 // What varies of the topics becomes a name. `guessed`: none does, and one that could is taken for it.
 std::string pattern_of(const std::vector<RouteSample>& samples, int& names, bool& guessed) {
   std::vector<std::string_view> levels = split(samples[0].topic, '/');
-  std::vector<bool> varies(levels.size(), false);
+  std::vector<bool> varies(levels.size(), false), says_which(levels.size(), false);
   for (const RouteSample& sample : samples) {
     const std::vector<std::string_view> others = split(sample.topic, '/');
     if (others.size() != levels.size()) continue;  // of another route
-    for (std::size_t i = 0; i < levels.size(); ++i) varies[i] = varies[i] || others[i] != levels[i];
-  }
-  guessed = std::ranges::find(varies, true) == varies.end();
-  if (guessed) {
-    for (std::size_t i = levels.size(); i-- > 0;) {
-      const bool word =
-          rank_in(plain_levels, levels[i]) < std::size(plain_levels) || levels[i].starts_with('$');
-      if (word || levels[i].empty() || (i == 0 && levels.size() > 1)) continue;
-      varies[i] = true;
-      break;
+    for (std::size_t i = 0; i < levels.size(); ++i) {
+      varies[i] = varies[i] || others[i] != levels[i];
+      says_which[i] = says_which[i] || is_plain_level(others[i]) ||
+                      rank_in(value_levels, others[i]) < std::size(value_levels);
     }
   }
+  guessed = std::ranges::find(varies, true) == varies.end();
+  std::size_t device = 0;
+  while (device < levels.size() && (!varies[device] || says_which[device])) ++device;
+  if (device == levels.size()) device = fixed_device(levels, varies, !guessed).value_or(device);
+  if (device < levels.size()) varies[device] = true;
   std::string out;
-  for (std::size_t i = 0; i < levels.size(); ++i) {
+  for (std::size_t i = 0, level = 1; i < levels.size(); ++i) {
     varies[i] = varies[i] || !good_utf8(levels[i]);  // a line's bytes, say: no TOML can name it
-    const std::string name = names == 0 ? "{device}" : text("{level", names + 1, "}");
-    if (varies[i]) ++names;
+    if (varies[i] && device == levels.size()) device = i;
+    const std::string name = i == device ? "{device}" : text("{level", level + 1, "}");
+    if (varies[i] && i != device) ++level;
+    names += varies[i];
     out += (i > 0 ? "/" : "") + (varies[i] ? name : std::string(levels[i]));
   }
   return out;
@@ -112,7 +120,8 @@ class Shaper {
     }
     const Tree& named = columns_ ? *columns_ : *message;
     if (list_ && !needs_device) find_names(*message);
-    if (value_ && lacks_value())
+    if (!list_ && !columns_) find_name(root);
+    if (value_ && list_ && lacks_value())
       out_ += text("when = ", quoted(stepped({}, *value_) + " != null"), " # what has none is no reading\n");
     add_beside(named, root, message != &root || (columns_ && columns_ != &root), needs_device);
     if (list_ && !columns_) tell_outside(root);
@@ -158,15 +167,43 @@ class Shaper {
     const auto word = [](const Tree& part) { return part.kind == Tree::string; };
     const std::string* value = best_member(message, value_names, scalar);
     const std::string* name = best_member(message, tag_names, word);
-    if (!value || !name) return;
-    std::set<std::string> names;
-    for (const auto& element : list_->parts) {
-      const Tree* one = element.second->member(*name);
-      if (!one || !word(*one) || !names.insert(one->text).second) return;
+    const auto names_each = [&](const std::string& member) {
+      std::set<std::string> names;
+      return std::ranges::all_of(list_->parts, [&](const auto& element) {
+        const Tree* one = element.second->member(member);
+        return one && word(*one) && names.insert(one->text).second;
+      });
+    };
+    // Of another name, where it tells them apart: "value_type", "variable".
+    for (const auto& [other, part] : message.parts) {
+      const bool could = !name && value && &other != value && list_->parts.size() > 1 && word(*part) &&
+                         !is_value(part->text) && rank_in(unit_names, other) == std::size(unit_names);
+      if (could && names_each(other)) name = &other;
     }
+    if (!value || !name || !names_each(*name)) return;
     value_ = value;
     name_ = name;
     unit_ = best_member(message, unit_names, word);
+    used_.insert(name_);
+    if (unit_) used_.insert(unit_);
+  }
+
+  // A message that is a value and its name: {"tagPath": "Line1/Speed", "value": 42.5}.
+  void find_name(const Tree& root) {
+    const auto word = [](const Tree& part) { return part.kind == Tree::string && !part.text.empty(); };
+    const std::string* name = best_member(root, sole_names, word);
+    const std::string* value = best_member(
+        root, value_names, [](const Tree& part) { return part.scalar() && part.kind != Tree::nothing; });
+    const bool sole = std::ranges::none_of(root.parts, [&](const auto& part) {
+      const auto& [called, other] = part;
+      const bool says_more = other->kind == Tree::number || other->kind == Tree::truth || !other->scalar();
+      return &called != value && says_more && !believable_time(*other) &&
+             rank_in(quality_names, called) == std::size(quality_names);
+    });
+    if (!name || !value || !sole) return;
+    value_ = value;
+    name_ = name;
+    unit_ = best_member(root, unit_names, word);
     used_.insert(name_);
     if (unit_) used_.insert(unit_);
   }
@@ -211,12 +248,16 @@ class Shaper {
   // As texts, all of them numbers.
   bool counts() const {
     bool any = false;
-    const bool numbers = std::ranges::all_of(list_->parts, [&](const auto& element) {
-      const Tree* value = element.second->member(*value_);
+    const auto passes = [&](const Tree& message) {
+      const Tree* value = message.member(*value_);
       const bool word = value && value->kind == Tree::string;
       any = any || word;
       return !word || number_in_text(value->text, '.');
-    });
+    };
+    const bool numbers =
+        !list_
+            ? passes(*roots_[0])
+            : std::ranges::all_of(list_->parts, [&](const auto& element) { return passes(*element.second); });
     return any && numbers;
   }
 
@@ -305,7 +346,10 @@ class Shaper {
       return false;
     };
     const auto plain = [](const std::string& path) { return quoted(path); };
-    if (!place("time", time_names, believable_time, plain)) place_inner_time(message, root, nested);
+    if (!place("time", time_names, believable_time, plain) && !place_inner_time(message, root, nested) &&
+        !columns_)
+      place_odd_time(message, root, nested);
+    place_clock(message);
     (void)place(
         "quality", quality_names,
         [](const Tree& part) {
@@ -326,12 +370,23 @@ class Shaper {
             return quoted("{" + std::string(path.starts_with('$') ? "" : ".") + path + "}");
           });
     }
+    if (is_dated_row(message)) {
+      used_.insert(&message.parts[0].first);
+      out_ += "time = \"[0]\"\n";
+    }
     collect(message, "");
+  }
+
+  // [1767225600, 21.5]
+  static bool is_dated_row(const Tree& message) {
+    return message.kind == Tree::list && message.parts.size() > 1 &&
+           believable_time(*message.parts[0].second) &&
+           std::ranges::all_of(message.parts, [](const auto& part) { return part.second->scalar(); });
   }
 
   // In an object beside the values, or around them: {"params": {"ts": 1767225600.5, ...}}; deeper where there
   // is no other.
-  void place_inner_time(const Tree& message, const Tree& root, bool nested) {
+  bool place_inner_time(const Tree& message, const Tree& root, bool nested) {
     for (const auto& [where, sign] : {std::pair{&message, ""}, std::pair{&root, "$."}}) {
       if (where->kind != Tree::object || (*sign != 0 && !nested)) continue;
       for (const auto& [outer, part] : where->parts) {
@@ -339,14 +394,41 @@ class Shaper {
         const std::string* name = best_member(*part, inner_time_names, believable_time);
         if (!name) continue;
         used_.insert(name);
-        return void(out_ += text("time = ", quoted(text(sign, stepped(stepped({}, outer), *name))), "\n"));
+        out_ += text("time = ", quoted(text(sign, stepped(stepped({}, outer), *name))), "\n");
+        return true;
       }
     }
     std::vector<std::pair<const std::string*, std::string>> found;
     find_inner_times(message, {}, found);
-    if (found.size() != 1) return;
+    if (found.size() != 1) return false;
     used_.insert(found[0].first);
     out_ += text("time = ", quoted(found[0].second), "\n");
+    return true;
+  }
+  // Beside a date alone: {"date": "2026-01-01", "time": "12:00:00"}.
+  void place_clock(const Tree& message) {
+    const bool dated = std::ranges::any_of(message.parts, [this](const auto& part) {
+      const std::string& said = part.second->text;
+      return used_.contains(&part.first) && said.size() <= 10 && said.find_first_of("-/.") != said.npos &&
+             part.second->kind == Tree::string && believable_time(*part.second);
+    });
+    const std::string* clock = !dated ? nullptr : best_member(message, clock_names, [](const Tree& part) {
+      return part.kind == Tree::string && part.text.find(':') != std::string::npos && !believable_time(part);
+    });
+    if (!clock) return;
+    used_.insert(clock);
+    out_ += text("time_of_day = ", quoted(stepped({}, *clock)), "\n");
+  }
+  void place_odd_time(const Tree& message, const Tree& root, bool nested) {
+    for (const auto& [where, sign] : {std::pair{&message, ""}, std::pair{&root, "$."}}) {
+      if (*sign != 0 && !nested) continue;
+      const OddTime found = odd_time_of(*where);
+      if (!found.member) continue;
+      used_.insert(found.member);
+      out_ += text("time = ", quoted(text(sign, stepped({}, *found.member))), "\n");
+      if (!found.format.empty()) out_ += text("time_format = ", quoted(found.format), found.hint, "\n");
+      return;
+    }
   }
   static void find_inner_times(const Tree& at, const std::string& path,
                                std::vector<std::pair<const std::string*, std::string>>& found) {
@@ -612,6 +694,18 @@ std::string influx_keys(std::string_view value, const std::vector<const RouteSam
   return out + device;
 }
 
+// `alone`: a single pair will do.
+std::string pair_keys(std::string_view value, const std::vector<const RouteSample*>& all, bool needs_device,
+                      bool alone) {
+  std::vector<std::string_view> payloads;
+  for (const RouteSample* sample : all) payloads.push_back(unframed(text_of(sample->payload)));
+  TreeBuilder tree;
+  std::string out = keys_of_pairs(value, payloads, needs_device, alone, tree);
+  if (out.empty()) return out;
+  const bool has_device = out.find("device = ") != std::string::npos;
+  return out + Shaper(tree.roots).keys(needs_device && !has_device, {});
+}
+
 // A payload that is a bare value or lines, the likeliest first; nothing: neither.
 std::vector<std::string> keys_of_text(std::string_view given, std::string_view heading,
                                       const std::vector<const RouteSample*>& all, bool needs_device) {
@@ -625,6 +719,12 @@ std::vector<std::string> keys_of_text(std::string_view given, std::string_view h
   const bool number = number_in_text(value, '.').has_value();
   const bool comma = !number && std::ranges::count(value, ',') == 1 && number_in_text(value, ',') &&
                      !believable_cell(value.substr(0, value.find(',')));
+  if (std::string xml = keys_of_xml(value); !xml.empty()) out.push_back(std::move(xml));
+  const std::string influx = influx_keys(value, all, needs_device);
+  const bool alone = !number && !comma && value.find('=') != std::string_view::npos;
+  if (std::string pairs = influx.empty() ? pair_keys(value, all, needs_device, alone) : std::string();
+      !pairs.empty())
+    out.push_back(std::move(pairs));
   if (number || comma)
     plain(comma ? "decimal = \",\" # two values would be format = \"csv\"\n" : "", "number");
   const bool bare = number || comma || value == "true" || value == "false" ||
@@ -632,13 +732,14 @@ std::vector<std::string> keys_of_text(std::string_view given, std::string_view h
   if (bare) {
     plain("", "");
   } else {
-    if (std::string keys = influx_keys(value, all, needs_device); !keys.empty())
-      out.push_back(std::move(keys));
+    if (!influx.empty()) out.push_back(influx);
     for (const char separator : separators) {
       if (std::string keys = csv_keys(value, separator, heading); !keys.empty())
         out.push_back(std::move(keys));
     }
-    out.push_back("format = \"text\"\npattern = '(?<value>[-+0-9.]+)' # a guess: name what is in it\n");
+    out.push_back(
+        "format = \"text\"\n"
+        "pattern = '(^|[\\s=:;,])(?<value>[-+]?[0-9]+([.][0-9]+)?)' # a guess: name what is in it\n");
   }
   plain("", "text");
   return out;

@@ -101,8 +101,10 @@ inline constexpr std::string_view time_names[] = {
     "date",       "at",          "t",       "sourcetimestamp", "received_at",
     "last_seen",  "measured_at", "utc",     "epoch",           "published_at",
     "created_at", "recorded_at", "dateutc", "senton",          "tst"};
-inline constexpr std::string_view inner_time_names[] = {"timestamp",       "ts",   "time", "datetime",
-                                                        "sourcetimestamp", "$date"};
+inline constexpr std::string_view clock_names[] = {"time", "clock", "time_of_day", "timeofday", "hour"};
+inline constexpr std::string_view inner_time_names[] = {
+    "timestamp",     "ts",      "time",    "datetime", "sourcetimestamp", "$date",
+    "timeinseconds", "seconds", "_seconds"};
 inline constexpr std::string_view quality_names[] = {"quality", "q", "statuscode", "status_code"};
 inline constexpr std::string_view device_names[] = {
     "device", "device_id",     "deviceid", "devicename", "device_name", "dev_eui",  "deveui", "dev",
@@ -111,9 +113,13 @@ inline constexpr std::string_view device_names[] = {
 inline constexpr std::string_view host_names[] = {"host", "hostname", "host_name"};
 // Of the elements of a list that are values by their names.
 inline constexpr std::string_view value_names[] = {"v", "value", "val", "reading"};
-inline constexpr std::string_view tag_names[] = {"id",       "n",       "name",       "tag",    "tagname",
-                                                 "tag_name", "metric",  "nodeid",     "itemid", "key",
-                                                 "point",    "channel", "displayname"};
+inline constexpr std::string_view tag_names[] = {
+    "id",  "n",     "name",    "tag",         "tagname", "tag_name", "metric",      "nodeid",   "itemid",
+    "key", "point", "channel", "displayname", "tagpath", "variable", "measurement", "parameter"};
+// Of a message that is one value.
+inline constexpr std::string_view sole_names[] = {
+    "n",      "tag",   "tagname",     "tag_name", "tagpath",     "metric",   "nodeid",
+    "itemid", "point", "displayname", "variable", "measurement", "parameter"};
 inline constexpr const char* every_value = "# Without metrics every value becomes one, named by its path.\n";
 inline constexpr std::string_view unit_names[] = {"unit", "units", "u", "uom"};
 
@@ -130,6 +136,25 @@ inline bool reads_as_time(std::string_view spelling, bool number) {
 inline bool believable_time(const Tree& value) {
   if (value.kind != Tree::number && value.kind != Tree::string) return false;
   return reads_as_time(value.text, value.kind == Tree::number);
+}
+// Whether digits in a text are nothing to count with: an address, a version, what has zeros in front or is in
+// hex.
+inline bool is_identifier(std::string_view path, std::string_view given) {
+  for (const std::string_view end : {"id", "eui", "mac", "addr", "address", "serial", "version", "imei",
+                                     "code", "fw", "firmware", "hw", "sw"}) {
+    if (path.size() < end.size()) continue;
+    const std::string_view before = path.substr(0, path.size() - end.size()),
+                           called = path.substr(before.size());
+    const bool word = before.empty() || !is_letter(before.back()) || called[0] < 'a' || end.size() > 3;
+    if (word && same_word(called, end)) return true;
+  }
+  const std::string_view word = trim(given);
+  const std::size_t sign = word.starts_with('-') || word.starts_with('+') ? 1 : 0;
+  const std::string_view digits = word.substr(sign, word.find_first_not_of("0123456789", sign) - sign);
+  const bool padded = digits.size() > 1 && digits[0] == '0', long_one = digits.size() > 15;
+  const bool hex = word.find_first_not_of("0123456789abcdefABCDEFxX") == std::string_view::npos &&
+                   std::ranges::any_of(word, is_letter) && word.size() > 5;
+  return digits.empty() || padded || long_one || hex;
 }
 // As a route has it, whose paths have a sign for the name that is empty.
 inline std::string stepped(std::string path, std::string_view name) {

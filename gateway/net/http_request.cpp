@@ -3,6 +3,7 @@
 #include <http_parser.h>
 
 #include "base/ascii.h"
+#include "base/escapes.h"
 #include "base/host_port.h"
 #include "base/text.h"
 
@@ -10,17 +11,7 @@ namespace millrace {
 namespace {
 
 std::string query_decoded(std::string_view part) {
-  std::string out;
-  for (std::size_t i = 0; i < part.size(); ++i) {
-    const int high = part[i] == '%' && i + 2 < part.size() ? hex_digit(part[i + 1]) : -1;
-    const int low = high >= 0 ? hex_digit(part[i + 2]) : -1;
-    if (low >= 0) {
-      out += static_cast<char>(high * 16 + low);
-      i += 2;
-    } else {
-      out += part[i] == '+' ? ' ' : part[i];
-    }
-  }
+  std::string out = form_decoded(part);
   return good_utf8(out) ? out : std::string();
 }
 

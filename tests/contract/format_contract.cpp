@@ -10,11 +10,12 @@ namespace format_contract_test {
 using namespace millrace;
 
 TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fall over") {
-  RouteConfig json, plain, csv, influx, senml, cbor, nmea, obis, mbus, device, sparkplug;
+  RouteConfig json, plain, csv, pairs, influx, senml, cbor, nmea, obis, mbus, device, sparkplug;
   json.time = "ts";
   plain.format = "plain";
   plain.metrics = {{"v", "", ""}};
   csv.format = "csv";
+  pairs.format = "pairs";
   influx.format = "influx";
   senml.format = "senml";
   cbor.format = "cbor";
@@ -49,6 +50,7 @@ TEST_CASE("format contract: pure, as far as it is good, and no bytes make it fal
       {json, R"({"ts":1700000000,"a":1,"b":{"c":true}})"},
       {plain, "21.5"},
       {csv, "a,b\n1,x\n\"2\",3\n"},
+      {pairs, "n1,t=21.5,s=\"x, y\",pos=54.1,25.2\nok=true"},
       {influx, "cpu,host=a v=1,s=\"x, y\",n=4i,ok=t 1700000000\nmem used=2"},
       {senml, R"([{"bn":"d/","bt":1700000000,"n":"a","v":1},{"n":"b","vs":"x"}])"},
       {cbor, {"\xa2\x61\x61\x01\x61\x62\x82\xf9\x3e\x00\x61\x78", 12}},

@@ -99,6 +99,15 @@ void csv(BytesView bytes) {
   routes.decode(bytes);
 }
 
+void pairs(BytesView bytes) {
+  static const Routes routes{
+      "format = 'pairs'", "format = 'pairs'\nseparator = '&'\nstrict = true",
+      "format = 'pairs'\nseparator = ' '\ndecimal = ','\ndevice = '{.1}'\ntime = 'ts'\nwhen = 'k != 5'\n"
+      "metrics = { v = { path = 'v', type = 'number' }, s = 's.t' }",
+      "format = 'pairs'\nseparator = \"\\n\""};
+  routes.decode(bytes);
+}
+
 void influx(BytesView bytes) {
   static const Routes routes{
       "format = 'influx'", "format = 'influx'\nstrict = true\nline_tags = false\ndevice = '{.tags.host}'",
@@ -360,11 +369,10 @@ void text_forms(BytesView bytes) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static constexpr FuzzTarget targets[] = {
-      {"json", json},         {"csv", csv},           {"cbor", cbor},
-      {"influx", influx},     {"senml", senml},       {"plain", plain},
-      {"nmea", nmea},         {"obis", obis},         {"mbus", mbus},
-      {"device", device},     {"binary", binary},     {"mapping", mapping},
-      {"patterns", patterns}, {"protobuf", protobuf}, {"sparkplug", sparkplug},
-      {"suggest", suggest},   {"labels", labels},     {"text_forms", text_forms}};
+      {"json", json},       {"csv", csv},           {"pairs", pairs},          {"cbor", cbor},
+      {"influx", influx},   {"senml", senml},       {"plain", plain},          {"nmea", nmea},
+      {"obis", obis},       {"mbus", mbus},         {"device", device},        {"binary", binary},
+      {"mapping", mapping}, {"patterns", patterns}, {"protobuf", protobuf},    {"sparkplug", sparkplug},
+      {"suggest", suggest}, {"labels", labels},     {"text_forms", text_forms}};
   return run_target(targets, data, size);
 }

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 command -v clang++-14 >/dev/null || { echo "clang++-14 is not installed"; exit 77; }
 seconds=${MILLRACE_FUZZ_SECONDS:-60}
-payloads="json csv influx cbor senml plain nmea obis mbus device binary mapping patterns protobuf sparkplug suggest labels text_forms"
+payloads="json csv pairs influx cbor senml plain nmea obis mbus device binary mapping patterns protobuf sparkplug suggest labels text_forms"
 parsers="batch record framers config modbus sunspec device_frames certificate mqtt_packets segment marker http_request http_reply north_words"
 targets=${*:-$payloads $parsers}
 cmake --preset fuzz >/dev/null

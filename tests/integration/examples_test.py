@@ -15,6 +15,13 @@ NOON = "2026-01-01T12:00:00"
 
 # example: [(topic, payload, [(device, metric, value, unit), ...])]; nothing: it is ignored. Of what cannot be read: None.
 SENT = {
+    "pairs": [
+        ("form/boiler", "field1=21.5&field2=40&status=MQTT%20ok", [("boiler", "temperature", 21.5, "C"), ("boiler", "humidity", 40, "%")]),
+        ("lora/gw1", "node7;T:21.5 C;H:40 %\r\nnode8;T:-3", [("node7", "temperature", 21.5, "C"), ("node7", "humidity", 40, "%"), ("node8", "temperature", -3, "")]),
+        ("log/pump", f'ts={NOON}Z level=info msg="on air" flow=3.5', [("pump", "level", "info", ""), ("pump", "msg", "on air", ""), ("pump", "flow", 3.5, "")]),
+        ("modem/m1/status", "IMEI: 356938035643809\r\nRSSI: -71 dBm\r\nVBAT: 3300\r\n\r\nOK\r\n",
+         [("m1", "imei", "356938035643809", ""), ("m1", "signal", -71, "dBm"), ("m1", "supply", 3.3, "V")]),
+    ],
     "zigbee2mqtt": [
         ("zigbee2mqtt/hall/window", '{"battery":97,"contact":true,"last_seen":"2026-01-01T13:00:00+01:00","linkquality":120}',
          [("hall/window", "battery", 97, ""), ("hall/window", "contact", True, ""), ("hall/window", "linkquality", 120, "")]),

@@ -122,6 +122,9 @@ MORE = [
     Habit("below the limit", 'metrics = { t = { path = "t", type = "number" } }', '{"t":"<0.1"}', told="is not a number: <0.1"),
     Habit("sys uptime", 'topic = "$SYS/broker/uptime"\ndevice = "broker"\nformat = "plain"\nmetrics = { uptime = {} }', "1234 seconds", "broker/uptime = 1234 seconds", topic="$SYS/broker/uptime"),
     Habit("hex of a receiver", 'metrics = { code = { path = "RfReceived.Data", type = "integer" } }', '{"RfReceived":{"Data":"0x144FA4"}}', "code = 1331108"),
+    Habit("json between stx and etx", "", b'\x02{"t":21.5}\x03', "t = 21.5"),
+    Habit("plc literals", 'metrics = { a = { path = "a", type = "number" }, b = { path = "b", type = "integer" } }', '{"a":"16#FF","b":"2#1010_0001"}', "a = 255", "b = 161"),
+    Habit("hex with an h", 'metrics = { a = { path = "a", type = "number" } }', '{"a":"1Fh"}', told='"a" is not a number: 1Fh'),
     # Bytes that are JSON to those who wrote them.
     Habit("python repr", "", "{'t': 21.5, 'ok': True, 'x': None}", "t = 21.5", "ok = true"),
     Habit("javascript", "", "{t:21.5,h:+45,}", "t = 21.5", "h = 45"),
@@ -223,9 +226,34 @@ MORE = [
           "t = 1", "t = 2 [bad]", "t = 3 [uncertain]", "t = 4 [bad]"),
 ]
 
+# Names and values in pairs: forms, logfmt, what a sketch prints, the lines of a modem.
+PAIRS = [
+    Habit("thingspeak form", 'format = "pairs"\nseparator = "&"\nmetrics = { t = { path = "field1", unit = "C" }, h = "field2" }', "field1=21.5&field2=45&status=MQTTPUBLISH", "t = 21.5 C", "h = 45"),
+    Habit("form with escapes", 'format = "pairs"\nseparator = "&"\ntime = "ts"', "ts=2026-01-01T12%3A00%3A00Z&t=-3.5&name=Hall+7%2C+K%C3%BCche&empty=", f"t = -3.5 {NOON}", f'name = "Hall 7, Küche" {NOON}'),
+    Habit("commas", 'format = "pairs"', "temp=21.5,hum=40", "temp = 21.5", "hum = 40"),
+    Habit("colons", 'format = "pairs"\nseparator = ";"', "T:21.5;H:40;", "T = 21.5", "H = 40"),
+    Habit("a sketch", 'format = "pairs"\nseparator = " "\nmetrics = { t = { path = "Temp", type = "number" }, h = { path = "Hum", type = "number" } }', "Temp: 21.5 C Hum: 40 %\r\n", "t = 21.5 C", "h = 40 %"),
+    Habit("a node in front", 'format = "pairs"\ndevice = "{.1}"\nmetrics = { t = "T", pos = "pos" }', "node7,T=21.5,pos=54.1,25.2,RSSI=-90", "node7/t = 21.5", 'node7/pos = "54.1,25.2"'),
+    Habit("logfmt", 'format = "pairs"\nseparator = " "\ntime = "ts"', 'ts=2026-01-01T12:00:00Z level=info msg="door \\"A\\" open" t=21.5 ok=true', f'level = "info" {NOON}', f'msg = "door \\"A\\" open" {NOON}', f"t = 21.5 {NOON}", f"ok = true {NOON}"),
+    Habit("modem lines", 'format = "pairs"\nseparator = "\\n"\nmetrics = { imei = { path = "IMEI", type = "text" }, rssi = { path = "RSSI", type = "number" }, csq = { path = "+CSQ", pattern = "^(?<value>[0-9]+)," } }',
+          "IMEI: 356938035643809\r\nRSSI: -71 dBm\r\n+CSQ: 18,99\r\n\r\nOK\r\n", 'imei = "356938035643809"', "rssi = -71 dBm", "csq = 18"),
+    Habit("java map", 'format = "pairs"', "{t=21.5, h=40, state=run}", "t = 21.5", "h = 40", 'state = "run"'),
+    Habit("start and end markers", 'format = "pairs"\nseparator = ";"\ndecimal = ","', "<T=21,5;H=40>", "T = 21.5", "H = 40"),
+    Habit("sensors by address", 'format = "pairs"\nmetrics = { roof = "28:FF:64:1E" }', "28:FF:64:1E=21.5,28:FF:64:2A=-127", "roof = 21.5"),
+    Habit("one bad pair", 'format = "pairs"\nmetrics = { t = { path = "t", type = "number" }, h = { path = "h", type = "number" } }', "t=err,h=40", "h = 40", told='"t" is not a number: err'),
+    Habit("no pair", 'format = "pairs"\nseparator = "\\n"', "rebooting", told="there is no pair in it: rebooting"),
+]
+
 # Of each family what comes by its topics: (topic, payload), and how many readings that makes.
 SEEN = {
     "esphome": (4, ("kitchen/sensor/temperature/state", "21.5"), ("kitchen/sensor/humidity/state", "45"), ("attic/sensor/temperature/state", "20"), ("attic/sensor/humidity/state", "50")),
+    "statestream": (3, ("homeassistant/sensor/kitchen/state", "21.5"), ("homeassistant/sensor/kitchen/last_changed", '"2026-01-01T12:00:00.5+00:00"'),
+                    ("homeassistant/sensor/kitchen/unit_of_measurement", '"°C"')),
+    "typed values": (2, ("luft/x", '{"sensordatavalues":[{"value_type":"SDS_P1","value":"12.30"},{"value_type":"temperature","value":"21.50"}]}')),
+    "java time": (1, ("ignition/tags/line1", '{"value":42.5,"quality":"Good","timestamp":"Thu Jan 01 12:00:00 UTC 2026"}')),
+    "wled": (4, ("wled/desk/v", '<?xml version="1.0" ?><vs><ac>128</ac><cl>255</cl><cl>160</cl><ds>WLED</ds></vs>')),
+    "a form": (4, ("esp/a/up", "t=21.5&h=40"), ("esp/b/up", "t=22&h=41")),
+    "a modem": (3, ("modem/m1/lines", "RSSI: -71 dBm"), ("modem/m1/lines", "TEMP: 21.5 C"), ("modem/m1/lines", "STATE: run")),
     "evcc": (3, ("evcc/loadpoints/1/chargePower", "0"), ("evcc/loadpoints/1/phases", "3"), ("evcc/loadpoints/2/chargePower", "3500")),
     "tag server": (2, ("plc/line1/values", '{"timestamp":1767268800500,"values":[{"id":"Speed","v":42,"q":true,"t":1767268800000},{"id":"On","v":true,"q":true,"t":1767268800000}]}')),
     "phases": (4, ("tele/plug/SENSOR", '{"Time":"2026-01-01T12:00:00","ENERGY":{"Today":[0.1,0.2],"Power":[42,3]}}')),
@@ -303,6 +331,9 @@ class Habits(unittest.TestCase):
     def test_more_habits(self):
         self.try_all(MORE)
 
+    def test_pairs(self):
+        self.try_all(PAIRS)
+
     def test_a_suggested_route_reads_what_it_was_made_of_and_makes_no_two_readings_one(self):
         for family, (count, *seen) in SEEN.items():
             with self.subTest(family):
@@ -318,7 +349,7 @@ class Habits(unittest.TestCase):
                 self.assertEqual((len(came), len(told)), (count, count), route)
 
     def test_each_has_a_name_of_its_own(self):
-        names = [habit.name for habit in FIELD + MORE]
+        names = [habit.name for habit in FIELD + MORE + PAIRS]
         self.assertEqual(len(set(names)), len(names))
 
 

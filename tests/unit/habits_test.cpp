@@ -104,6 +104,28 @@ TEST_CASE("JSON in a text: conditions ask into it, and what they leave goes to t
       Readings{"t=1", "h=2"});
 }
 
+TEST_CASE("numbers as PLCs write them, and what only looks like a number with a unit") {
+  const std::string number = "metrics = { n = { path = 'n', type = 'number' } }";
+  const auto read = [&](const char* said) { return by(number, text(R"({"n":")", said, "\"}")).readings(); };
+  CHECK(read("16#FF") == Readings{"n=255"});
+  CHECK(read("16#ff_ff") == Readings{"n=65535"});
+  CHECK(read("8#17") == Readings{"n=15"});
+  CHECK(read("2#1010_0001") == Readings{"n=161"});
+  CHECK(read("-16#10") == Readings{"n=-16"});
+  CHECK(
+      by("metrics = { n = { path = 'n', type = 'integer' } }", R"({"n":"16#7FFFFFFFFFFFFFFF"})").readings() ==
+      Readings{"n=9223372036854775807i"});
+  for (const char* none : {"16#", "16#G", "2#12", "8#8", "10#5", "16#_FF", "16#FF_", "16#F__F", "16#FF kg",
+                           "#FF", "1Fh", "12FFh", "7bh", "16#10000000000000000"})
+    CHECK(read(none).empty());
+  CHECK(read("5Ah") == Readings{"n=5"});
+  CHECK(read("5 kWh") == Readings{"n=5"});
+  CHECK(read("5h") == Readings{"n=5"});
+  // Cells are numbers where they are asked for, as with hex.
+  CHECK(by("format = 'csv'", "a,b\n16#FF,1\n").readings() == Readings{"a='16#FF'", "b=1"});
+  CHECK(by("format = 'csv'\n" + number, "n\n16#FF\n").readings() == Readings{"n=255"});
+}
+
 TEST_CASE("units of the payload: a member, or none") {
   const Decoded both = by("each = '[]'\nmetrics = { t = { path = 'v', unit = '{.u}' } }",
                           R"([{"v":1,"u":"C"},{"v":2},{"v":"3 K","u":""},{"u":"F","v":4}])");

@@ -215,6 +215,8 @@ TEST_CASE("lenient JSON: what stands around and between documents") {
   CHECK(leniently(std::string_view("{\"t\":1}\0\0 \r\n", 11)) == "{ key:t #1 }");
   CHECK(leniently("{\"t\":1}\n{\"t\":2}\r\n\n") == "{ key:t #1 } { key:t #2 }");
   CHECK(leniently("\x1e{\"t\":1}\n\x1e{\"t\":2}\n") == "{ key:t #1 } { key:t #2 }");
+  CHECK(leniently("\x02{\"t\":1}\x03\r\n\x02{\"t\":2}\x03") == "{ key:t #1 } { key:t #2 }");
+  CHECK(leniently("{\"t\":1\x03,\"h\":2}") == "{ key:t ?1\x03 key:h #2 }");
   CHECK(leniently("[1][2],[3]") == "[ #1 ] [ #2 ] [ #3 ]");
   // A line that makes no sense costs itself.
   CHECK(leniently("{\"t\":1}\n{\"t\":2\n{\"t\":3}\n") == "{ key:t #1 } { key:t #2 broken { key:t #3 }");

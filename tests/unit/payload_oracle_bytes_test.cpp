@@ -1,10 +1,12 @@
 // As payload_oracle_test.cpp, of what has no members of its own: bytes by layouts of chance, as they are, as
-// hex and base64 and inside of JSON, text by patterns, and lines of a stream with a value each. The slow
-// reader of a layout goes bit by bit; texts are read by the regular expressions of the standard library.
+// hex and base64 and inside of JSON, text by patterns, names and values in pairs, and lines of a stream with
+// a value each. The slow reader of a layout goes bit by bit; texts are read by the regular expressions of the
+// standard library.
 #include <doctest/doctest.h>
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <regex>
 
@@ -367,6 +369,93 @@ TEST_CASE("oracle: text by patterns") {
     REQUIRE(difference(known(got), expected, never) == "");
     second_try(*routes[i], payload, got);
   }
+}
+
+namespace {
+
+// A pair as every dialect has it; what else a line may be is not foretold.
+const std::string plain_pair = R"re(([A-Za-z][A-Za-z0-9_]*)[=:](?:"([^"\\\r\n]*)"|([A-Za-z0-9.-]*)))re";
+
+Expected of_pairs(std::string_view payload, char separator) {
+  static const std::regex pair(plain_pair);
+  const std::string between =
+      separator == ' ' ? " +" : text(" *", separator == '|' ? "\\" : "", separator, " *");
+  const std::regex line(text(plain_pair, "(?:", between, plain_pair, ")*"));
+  Expected out;
+  std::vector<std::string> lines(1);
+  for (const char c : payload) {
+    if (c == '\n' || c == '\r') lines.emplace_back();
+    else lines.back() += c;
+  }
+  for (const std::string& one : lines) {
+    if (one.empty()) continue;
+    if (!std::regex_match(one, line)) {
+      out.whole = false;
+      continue;
+    }
+    for (std::sregex_iterator at(one.begin(), one.end(), pair); at != std::sregex_iterator(); ++at) {
+      const std::smatch& found = *at;
+      if (found[2].matched) out.put(found[1], reference::as_text(found[2].str()));
+      else reference::put_cell(out, found[1], found[3]);
+    }
+  }
+  return out;
+}
+
+// What stands in the payload under a name that stands there.
+bool stands_in(std::string payload, const std::string& metric, const std::string& value) {
+  if (payload.find_first_of("%+\\") != std::string::npos) return true;
+  const bool by_place = metric.find_first_not_of("0123456789") == std::string::npos;
+  const std::string inside =
+      metric.starts_with('\'') || metric.starts_with('"') ? metric.substr(1, metric.size() - 2) : metric;
+  if (!by_place && payload.find(inside) == std::string::npos) return false;
+  if (value == "true" || value == "false") return payload.find(value) != std::string::npos;
+  if (value.front() == '\'') return payload.find(value.substr(1, value.size() - 2)) != std::string::npos;
+  std::ranges::replace_if(
+      payload, [](char c) { return std::strchr("=;&|<>()", c) != nullptr; }, ' ');
+  const std::set<std::string> numbers = reference::numbers_in(payload);
+  return numbers.contains(value) || (value.starts_with('-') && numbers.contains(value.substr(1)));
+}
+
+}  // namespace
+
+TEST_CASE("oracle: names and values in pairs") {
+  Rng rng(seed());
+  constexpr char separators[] = {',', ';', '&', ' ', '|'};
+  std::vector<std::unique_ptr<OneRoute>> routes;
+  for (const char one : separators)
+    routes.push_back(std::make_unique<OneRoute>(text("format = 'pairs'\nseparator = '", one, "'")));
+  std::uint64_t whole = 0;
+  for (std::uint64_t round = 0; round < rounds(); ++round) {
+    const std::size_t i = rng.below(std::size(separators));
+    std::string payload;
+    for (std::uint64_t line = 1 + rng.below(3); line > 0; --line) {
+      for (std::uint64_t n = 1 + rng.below(5), last = n; n > 0; --n) {
+        payload += n == last ? "" : text(one_of(rng, {"", "", " "}), separators[i], one_of(rng, {"", " "}));
+        payload +=
+            text(one_of(rng, {"t", "temp", "H_1", "state"}), rng.below(5), one_of(rng, {"=", "=", ":"}));
+        payload += rng.below(3) ? text(static_cast<double>(rng.below(100'000)) / 10 - 1000)
+                                : one_of(rng, {"run", "true", "nan", "", "\"on air\"", "\"a=1, b=2\"", "\"\"",
+                                               "\"7\"", "0x1F", "5.", "12abc", "1e3", "idle"});
+      }
+      payload += one_of(rng, {"\n", "\r\n", "\r", "\n\n"});
+    }
+    if (rng.below(2) == 0)
+      damage(payload, rng, {",", ";", "&", " ", "=", ":", "\"", "\n", "x", "1", ".", "<", "\\", "%41", "|"});
+    if (std::ranges::any_of(payload, [](char c) { return c == 0 || static_cast<unsigned char>(c) >= 0x80; }))
+      continue;
+    CAPTURE(payload);
+    CAPTURE(separators[i]);
+    CAPTURE(round);
+    const Expected expected = of_pairs(payload, separators[i]);
+    whole += expected.whole;
+    const Decoded got = routes[i]->decode(payload);
+    REQUIRE(difference(known(got), expected, [&](const std::string& metric, const std::string& value) {
+              return stands_in(payload, metric, value);
+            }) == "");
+    second_try(*routes[i], payload, got);
+  }
+  CHECK(whole > rounds() / 3);
 }
 
 TEST_CASE("oracle: lines of a stream, however it is cut, each a value") {

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "decode/suggest.h"
 #include "tests/support/decoding.h"
@@ -367,6 +368,141 @@ TEST_CASE("suggest: Telegraf's JSON and InfluxDB's lines, with their hosts and t
   CHECK_FALSE(has(suggested({{"gw/up", "weather,sensor=s1 temp=21.5"}}), "say which"));
   for (const char* none : {"a=1 b=2", "t=21.5,h=40", "ST,GS,+  12.345kg", "state is on", "weather t=high\n"})
     CHECK_FALSE(has(suggested({{"gw/d1/up", none}}), "influx"));
+}
+
+TEST_CASE("suggest: names and values in pairs, and what stands between them") {
+  using Readings = std::vector<std::string>;
+  const std::tuple<const char*, const char*, Readings> pairs[] = {
+      {"temp=21.5,hum=40", "", {"temp=21.5", "hum=40"}},
+      {"temp=21.5&name=Hall+7", "separator = \"&\"\n", {"temp=21.5", "name='Hall 7'"}},
+      {"T:21.5;H:40", "separator = \";\"\n", {"T=21.5", "H=40"}},
+      {"T:21.5;H:40\nT:22;P:1013", "separator = \";\"\n", {"T=21.5", "H=40", "T=22", "P=1013"}},
+      {"T: 21.5 C, H: 40 %", "", {"T=21.5", "H=40"}},
+      {"T:21.5 H:40", "separator = \" \"\n", {"T=21.5", "H=40"}},
+      {"temp=21.5 state=\"on air\" ok=true",
+       "separator = \" \"\n",
+       {"temp=21.5", "state='on air'", "ok=true"}},
+      {"IMEI: 123456789012345\r\nRSSI: -71 dBm\r\n",
+       "separator = \"\\n\"\n",
+       {"IMEI='123456789012345'", "RSSI=-71"}},
+      {"T=21,5;H=40,2", "separator = \";\"\ndecimal = \",\"", {"T=21.5", "H=40.2"}},
+      {"pos=54.1,25.2 alt=3", "separator = \" \"\n", {"pos='54.1,25.2'", "alt=3"}},
+      {"{T=21.5, H=40}", "", {"T=21.5", "H=40"}}};
+  for (const auto& [payload, separator, readings] : pairs) {
+    CAPTURE(payload);
+    CHECK(has(suggested({{"gw/d1/up", payload}}), text("format = \"pairs\"\n", separator)));
+    auto got = tried({{"gw/d1/up", payload}}).readings(), expected = readings;
+    std::ranges::sort(got);
+    std::ranges::sort(expected);
+    CHECK(got == expected);
+  }
+  CHECK(tried({{"gw/d1/up", "T: 21.5 C, H: 40 %"}}).records.at(0).unit != "");
+  // Each payload is a pair; a device and a time in them.
+  const std::vector<std::pair<std::string, std::string>> single = {{"gw/d1/up", "RSSI: -71 dBm"},
+                                                                   {"gw/d1/up", "TEMP: 21.5 C"}};
+  CHECK(has(suggested(single), "separator = \"\\n\""));
+  CHECK(tried(single).readings() == Readings{"RSSI=-71"});
+  const std::vector<std::pair<std::string, std::string>> headed = {{"up", "node1,T=21.5,ts=1767225605"}};
+  CHECK(has(suggested(headed), "device = \"{.1}\"\n"));
+  CHECK(has(suggested(headed), "time = \"ts\"\n"));
+  CHECK(tried(headed).readings() == Readings{"T=21.5"});
+  for (const char* none : {"T=21.5", "temp: 21.5 C", "21.5", "door open", "Tue 12:30", "ST,GS,+  12.345kg",
+                           "2026-01-01 12:00;1\n2026-01-01 12:01;2", "a;b\n1;2", "note: it rains"})
+    CHECK_FALSE(has(suggested({{"gw/d1/up", none}}), "pairs"));
+}
+
+TEST_CASE("suggest: times that are called otherwise than most, are in two halves or want a format") {
+  const auto when = [](const std::string& members) {
+    const Decoded out = tried({{"gw/d1/up", "{" + members + ",\"v\":1}"}});
+    REQUIRE(out.records.size() >= 1);
+    return out.records[0].trust == TimeTrust::device ? out.records[0].time.us - arrived_us : -1;
+  };
+  CHECK(when(R"("time":"12:00","unixtime":1767225600)") == 0);
+  CHECK(
+      when(
+          R"("EventProcessedUtcTime":"2026-01-01T00:00:05Z","EventEnqueuedUtcTime":"2026-01-01T00:00:00Z")") ==
+      0);
+  CHECK(when(R"("Systimestamp":1767225601)") == 1'000'000);
+  CHECK(when(R"("timestamp":{"timeInSeconds":1767225602,"offsetInNanos":0})") == 2'000'000);
+  CHECK(when(R"("bootTime":1767225600,"nextUpdateTime":1767225600)") == -1);
+  CHECK(when(R"("date":"2026-01-01","time":"00:00:05")") == 5'000'000);
+  for (const char* ts :
+       {"\"Thu Jan 01 00:00:05 UTC 2026\"", "\"Thu Jan  1 00:00:05 2026\"",
+        "\"Thu, 01 Jan 2026 00:00:05 GMT\"", "\"01.01.2026 00:00:05\"", "\"01-Jan-2026 00:00:05\"",
+        "\"2026-1-1 0:00:05\"", "\"1/1/2026 12:00:05 AM\"", "\"20260101000005\"", "20260101000005"}) {
+    CAPTURE(ts);
+    CHECK(when(text("\"ts\":", ts)) == 5'000'000);
+  }
+  const auto format = [](const char* ts) {
+    return suggested({{"gw/d1/up", text(R"({"v":1,"ts":")", ts, "\"}")}});
+  };
+  CHECK(has(format("31/12/2025 00:00:00"), "time_format = \"%d/%m/%Y %H:%M:%S\"\n"));
+  CHECK(has(format("12/31/2025 00:00:00"), "time_format = \"%m/%d/%Y %H:%M:%S\"\n"));
+  CHECK(has(format("01/02/2026 00:00:00"), "time_format = \"%d/%m/%Y %H:%M:%S\" # or %m/%d/%Y"));
+  CHECK_FALSE(has(format("soon"), "time"));
+}
+
+TEST_CASE("suggest: elements are called by whatever tells them apart, and XML by its own names") {
+  using Readings = std::vector<std::string>;
+  const std::vector<std::pair<std::string, std::string>> typed = {
+      {"luft/x",
+       R"({"sensordatavalues":[{"value_type":"P1","value":"12.30"},{"value_type":"temperature","value":"21.50"}]})"}};
+  CHECK(tried(typed).readings() == Readings{"P1=12.3", "temperature=21.5"});
+  for (const char* none :
+       {R"({"r":[{"s":"on","v":1},{"s":"on","v":2}]})", R"({"r":[{"s":"1","v":1},{"s":"2","v":2}]})",
+        R"({"r":[{"u":"C","v":1},{"u":"%","v":2}]})", R"({"r":[{"s":"a","v":1}]})"})
+    CHECK_FALSE(has(suggested({{"gw/m1/up", none}}), "\"{."));
+  const std::vector<std::pair<std::string, std::string>> xml = {
+      {"wled/desk/v",
+       "<?xml version=\"1.0\" ?><vs><ac>128</ac><cl>255</cl><cl>160</cl><off/><ds>WLED</ds>\r\n<t.x u=\"C\">21.5</t.x></vs>"}};
+  CHECK(tried(xml).readings() == Readings{"ac=128", "cl=255", "cl_2=160", "ds='WLED'", "t_x=21.5"});
+  CHECK(tried({{"a/b/up", "<t>21.5</t>"}}).readings() == Readings{"t=21.5"});
+  std::string many = "<r>";
+  for (int i = 0; i < 100; ++i) many += text("<element", i, ">", i, "</element", i, ">");
+  CHECK(tried({{"a/b/up", many + "</r>"}}).readings().size() > 10);
+  for (const char* none : {"<", "<>", "<a>", "<a></b>", "<a><b>", "< a>1</ a>"})
+    CHECK_FALSE(has(suggested({{"a/b/up", none}}), "per = "));
+  // Where nothing is known the first number that stands by itself.
+  CHECK(tried({{"a/b/up", "plant.line1.temp 21.5 1767268800\nplant.line1.hum 45 1767268800\n"}}).readings() ==
+        Readings{"value=21.5", "value=45"});
+}
+
+TEST_CASE("suggest: a message that is a value and its name, or a time and values") {
+  using Readings = std::vector<std::string>;
+  const std::vector<std::pair<std::string, std::string>> tag = {
+      {"ignition/line1", R"({"tagPath":"Line1/Speed","value":42.5,"quality":"Good","unit":"1/min"})"},
+      {"ignition/line1", R"({"tagPath":"Line1/On","value":true,"quality":"Good"})"}};
+  CHECK(tried(tag).readings() == Readings{"Line1/Speed=42.5"});
+  CHECK(tried(tag).records.at(0).unit == "1/min");
+  CHECK(tried({{"s/x", R"({"n":"temp","u":"Cel","v":"21.5"})"}}).readings() == Readings{"temp=21.5"});
+  for (const char* none :
+       {R"({"name":"x","value":21.5})", R"({"id":"x","v":1})", R"({"tag":5,"v":1})", R"({"tag":"x","t":1})",
+        R"({"n":"pump","v":230,"i":5})", R"({"n":"pump","v":230,"a":[1]})"})
+    CHECK_FALSE(has(suggested({{"gw/m1/up", none}}), "\"{."));
+  const std::vector<std::pair<std::string, std::string>> row = {{"gw/m1/up", "[1767225605,21.5,45]"}};
+  CHECK(tried(row).readings() == Readings{"_1_=21.5", "_2_=45"});
+  CHECK(tried(row).records.at(0).time.us == arrived_us + 5'000'000);
+  CHECK_FALSE(has(suggested({{"gw/m1/up", "[20,21.5,45]"}}), "time = "));
+}
+
+TEST_CASE("suggest: a level that says which value it is names no device") {
+  using Samples = std::vector<std::pair<std::string, std::string>>;
+  const Samples states = {{"homeassistant/sensor/kitchen/state", "21.5"},
+                          {"homeassistant/sensor/kitchen/last_changed", "\"2026-01-01T12:00:00.5+00:00\""},
+                          {"homeassistant/sensor/kitchen/unit_of_measurement", "\"C\""}};
+  CHECK(has(suggested(states), "topic = \"homeassistant/sensor/{device}/{level2}\"\n"));
+  CHECK(tried(states).readings() == std::vector<std::string>{"state=21.5"});
+  CHECK(tried(states).records.at(0).device == "kitchen");
+  const Samples relay = {{"shellies/plug-1/relay/0/power", "12.50"},
+                         {"shellies/plug-1/relay/0/energy", "1234"}};
+  CHECK(has(suggested(relay), "topic = \"shellies/{device}/relay/0/{level2}\"\n"));
+  CHECK(tried(relay).readings() == std::vector<std::string>{"power=12.5"});
+  const Samples solar = {{"solar/114182/0/power", "12.5"}, {"solar/114182/status/reachable", "1"}};
+  CHECK(has(suggested(solar), "topic = \"solar/{device}/{level2}/{level3}\"\ntags = [\"level2\"]\n"));
+  // Where there is no other the level that varies is it.
+  CHECK(has(suggested({{"z/power", "1"}, {"z/energy", "2"}}), "topic = \"z/{device}\"\n"));
+  CHECK(
+      has(suggested({{"application/1/device/0102/event/up", R"({"t":1})"}}), "/device/{device}/event/up\""));
 }
 
 TEST_CASE("suggest: what two topics say is never one reading") {
