@@ -51,6 +51,10 @@ struct Section::Impl {
   void wrong_type(std::string_view key, const toml::node& node, const char* wanted) {
     fail(node.source().begin, millrace::text("\"", key, "\" must be ", wanted));
   }
+  void cannot_be_read(std::string_view key, const toml::node& node, std::string_view said,
+                      const char* wanted) {
+    fail(node.source().begin, millrace::text("\"", key, "\" is \"", shown(said), "\", which is no ", wanted));
+  }
 };
 
 namespace {
@@ -235,7 +239,7 @@ void Section::duration(std::string_view key, Duration min, Duration max, Duratio
   if (!value) return;
   const auto parsed = parse_duration(*value);
   if (!parsed)
-    return impl_->wrong_type(key, *node, "a duration in quotes, like \"200ms\", \"30s\" or \"7d\"");
+    return impl_->cannot_be_read(key, *node, *value, "duration, like \"200ms\", \"30s\" or \"7d\"");
   if (*parsed < min || *parsed > max) {
     return impl_->fail(node->source().begin,
                        millrace::text("\"", key, "\" is ", *value, "; it can be ", format_duration(min),
@@ -250,7 +254,7 @@ void Section::size(std::string_view key, std::uint64_t min, std::uint64_t max, s
   const auto value = text_value(*impl_, key, *node, "a size in quotes, like \"64KiB\" or \"512MiB\"");
   if (!value) return;
   const auto parsed = parse_size(*value);
-  if (!parsed) return impl_->wrong_type(key, *node, "a size in quotes, like \"64KiB\" or \"512MiB\"");
+  if (!parsed) return impl_->cannot_be_read(key, *node, *value, "size, like \"64KiB\" or \"512MiB\"");
   if (*parsed < min || *parsed > max) {
     return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", *value, "; it can be ",
                                                             format_size(static_cast<double>(min)), " to ",

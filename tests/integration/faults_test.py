@@ -332,7 +332,11 @@ topic = "a/{device}"
         self.gateway(config)
         second = self.gateway(config, wait=False)
         self.assertEqual(second.process.wait(10), 69)
-        self.assertIn("is held by another millrace", second.text())
+        self.assertIn("/log/lock is held by another millrace (log.path); each gateway has a log.path", second.text())
+        config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{self.folder}/other"'))
+        third = self.gateway(config, wait=False)
+        self.assertEqual(third.process.wait(10), 69)
+        self.assertIn("/lock is held by another millrace (gateway.runtime_dir)", third.text().split("(log.path)")[-1])
 
     def test_a_configuration_with_errors(self):
         config = self.config(free_port(), free_port(), input="qos = 7")

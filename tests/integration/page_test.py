@@ -279,6 +279,9 @@ class OnTheWire(Site):
             self.assertEqual(done.returncode, 0, done.stderr)
         passwd("anna", "geheim: mit Doppelpunkt")
         passwd("bert", "0123456789abcdef")
+        for user in ("a:b", "", "a\nb"):  # before the password is asked for
+            done = subprocess.run([str(BUILD / "millrace"), "passwd", str(users), user], stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=20)
+            self.assertEqual((done.returncode, done.stderr.split(" of")[0]), (64, "a user's name has 1 to 256 bytes"), user)
         self.south, self.north = self.broker(), self.broker()
         path = self.config(self.south.port, self.north.port, gateway=TRUSTED)
         plain = path.read_text()

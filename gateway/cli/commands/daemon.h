@@ -24,6 +24,10 @@ int report_errors(const std::string& path, const LoadedConfig& loaded, std::stri
 void print(const std::string& text);
 // To stderr, with a line's end; returns `code`.
 int complain(int code, const std::string& text);
+// Where is said what is wrong, while nobody is there to say it; `why`: no daemon answers.
+std::string next_alone(const Status& why);
+// Says why there is no answer and, where nobody answers, what to do next; 69.
+int no_answer(const Status& why);
 
 // of a request: names and values; empty ones are not sent
 using Words = std::vector<std::pair<std::string, std::string>>;

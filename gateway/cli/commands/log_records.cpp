@@ -1,6 +1,8 @@
 // millrace log cat, log export: records as text, page after page, so that the daemon goes on with its work in
 // between.
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "base/text.h"
 #include "cli/commands/log_session.h"
@@ -40,7 +42,7 @@ int print_lane(LogSession& session, const C& c, Lane lane, std::FILE* out) {
     const auto page = session.ask(
         "log.read",
         {{"lane", lane_name(lane)}, {"from", from}, {"to", c.to ? text(c.to) : ""}, {"format", c.format}});
-    if (!page.ok()) return fail(page.status().detail());
+    if (!page.ok()) return fail(page.status());
     const std::string& lines = page.value()["lines"].text();
     if (std::fwrite(lines.data(), 1, lines.size(), out) != lines.size())
       return fail("the output cannot be written");
@@ -56,7 +58,9 @@ int print_lane(LogSession& session, const C& c, Lane lane, std::FILE* out) {
 
 int print_records(LogSession& session, const C& c) {
   std::FILE* out = c.output.empty() ? stdout : std::fopen(c.output.c_str(), "wbx");
-  if (!out) return fail(c.output + " cannot be made (or is there already)");
+  if (!out)
+    return fail(c.output +
+                (errno == EEXIST ? " is there already" : text(" cannot be made: ", std::strerror(errno))));
   if (c.format == "csv") std::fprintf(out, "%s\n", csv_header().c_str());
   int code = exit_ok;
   for (const Lane lane : all_lanes) {
@@ -70,6 +74,7 @@ int print_records(LogSession& session, const C& c) {
 }
 
 int run(const C& c) {
+  if (c.to != 0 && c.from > c.to) return complain(exit_usage, "--from lies behind --to: nothing is between");
   return with_log(c.config, [&c](LogSession& session) { return print_records(session, c); });
 }
 

@@ -146,7 +146,7 @@ class Following {
     Words words{{"device", c_.device}, {"after", text(after)}};
     while (!ended() && clock_.now() - began_ < c_.wait) {
       const auto found = ask(config_, "log.device", words);
-      if (!found.ok()) return complain(exit_unavailable, found.status().detail());
+      if (!found.ok()) return no_answer(found.status());
       if (number_.empty() && found.value()["number"].whole() > 0) {
         begin(found.value());
         words = {{"device", c_.device}, {"number", number_}, {"lane", lane_}};
@@ -231,7 +231,7 @@ int run(const C& c) {
   if (!loaded.errors.empty()) return report_errors(c.config, loaded);
   end_on_signals();
   const auto found = ask_text(loaded.config, "log.device", {{"device", c.device}});
-  if (!found.ok()) return complain(exit_unavailable, found.status().detail());
+  if (!found.ok()) return no_answer(found.status());
   const auto answer = DaemonAnswer::read(found.value());
   const Sequence number = answer.value()["number"].whole();
   if (c.json) print(found.value() + "\n");
@@ -248,7 +248,7 @@ const CommandKind trace_command_kind = command_kind<C, run>(
     options,
     "Looks for the newest record of each metric, some megabytes back; where no reading is left, of its windows and events. An uplink has "
     "acknowledged it, waits, was refused it, or is younger than it; where others of its lane were lost, and nobody knows any more whether "
-    "this one was, it is called settled. What an input refused of it in the last hour is told, too. Where nothing of it is left, it is told which uplinks did not get all of a lane. Ends with 1 where none is found, with "
-    "--next also where not every uplink's far side has it.");
+    "this one was, it is called settled. What an input refused of it in the last hour is told, too. Where nothing of it is left, it is told "
+    "which uplinks did not get all of a lane. Ends with 1 where none is found, with --next also where not every uplink's far side has it.");
 
 }  // namespace millrace
