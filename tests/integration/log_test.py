@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -95,7 +96,15 @@ class LogTools(Site):
             self.assertIn(why, done.stderr)
 
     def test_what_is_no_place_for_a_copy_and_no_segment_is_told(self):
-        _, config, gateway = self.site()
+        devices, config, gateway = self.site()
+        self.fill(devices.port)
+        out, copy = self.folder / "out", self.folder / "piece"
+        for words, why in ((("log", "export", "-o", str(out)), "the output cannot be written"), (("log", "backup", str(copy)), f"File too large; the copy in {copy} is not whole")):
+            done = subprocess.run([BUILD / "millrace", *words, "-c", config], capture_output=True, text=True, restore_signals=False,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)))
+            self.assertEqual(done.returncode, 1)
+            self.assertTrue(done.stderr.endswith(why + "\n"), done.stderr)
+        self.assertFalse(out.exists())
         self.assertEqual(gateway.stop(), 0)
         log, none = self.folder / "log", self.folder / "none"
         (self.folder / "link").symlink_to(log)

@@ -176,7 +176,12 @@ int back_up(LogSession& session, const std::string& folder) {
   if ((place_of(folder) + "/").starts_with(log + "/"))
     return complain(exit_usage, text(folder, " lies in the log itself (log.path); a copy belongs elsewhere"));
   Copied copied;
-  if (Status status = copy_all(session, folder, copied); !status.ok()) return fail(status);
+  if (Status status = copy_all(session, folder, copied); !status.ok()) {
+    const bool begun = status.code() == Code::io || status.code() == Code::full;
+    return fail(begun
+                    ? Status{status.code(), text(status.detail(), "; the copy in ", folder, " is not whole")}
+                    : status);
+  }
   print(text(copied.segments, " segments, ", copied.bytes, " bytes in ", folder, "\n"));
   return exit_ok;
 }

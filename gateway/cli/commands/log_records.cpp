@@ -69,8 +69,10 @@ int print_records(LogSession& session, const C& c) {
   }
   const bool written = std::fflush(out) == 0 && std::ferror(out) == 0;
   const bool closed = out == stdout || std::fclose(out) == 0;
-  if (code != exit_ok) return code;  // that is told
-  return written && closed ? exit_ok : fail("the output cannot be written");
+  if (code == exit_ok && !(written && closed)) code = fail("the output cannot be written");
+  // A disk that is full wants no piece of it, nor does who asks again.
+  if (code != exit_ok && !c.output.empty()) std::remove(c.output.c_str());
+  return code;
 }
 
 int run(const C& c) {
