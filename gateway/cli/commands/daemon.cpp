@@ -37,9 +37,9 @@ std::string next_alone(const Status& why) {
 }
 
 int no_answer(const Status& why) {
-  const std::string next =
-      why.code() == Code::unavailable ? text("\n  next: ", next_alone(why)) : std::string();
-  return complain(exit_unavailable, why.detail() + next);
+  const bool nobody = why.code() == Code::unavailable || why.code() == Code::timeout;
+  return complain(exit_unavailable,
+                  why.detail() + (nobody ? text("\n  next: ", next_alone(why)) : std::string()));
 }
 
 LoadedConfig load_whole(const std::string& path) {

@@ -137,7 +137,10 @@ int with_log(const std::string& path, const std::function<int(LogSession&)>& wor
 
 int fail(const std::string& why) { return complain(exit_no, shown(why, 4000)); }
 
-int fail(const Status& why) { return why.code() == Code::unavailable ? no_answer(why) : fail(why.detail()); }
+int fail(const Status& why) {
+  const bool nobody = why.code() == Code::unavailable || why.code() == Code::timeout;
+  return nobody ? no_answer(why) : fail(why.detail());
+}
 
 int show(const AskOptions& options, const std::string& command, const Words& words, bool takes_long) {
   return with_log(options.config, [&](LogSession& session) {

@@ -47,7 +47,8 @@ class LogSession {
 int with_log(const std::string& config, const std::function<int(LogSession&)>& work);
 // To stderr, whatever control characters are in it; 1.
 int fail(const std::string& why);
-// The same; 69 and what to do next, where neither a daemon nor the log of a stopped one is there.
+// The same; 69 and what to do next, where a daemon hangs, or neither one nor the log of a stopped one is
+// there.
 int fail(const Status& why);
 // Asks and prints the answer; an error goes to stderr. Of a daemon that does not answer it is one after half
 // a minute, or an hour.
