@@ -237,6 +237,13 @@ name = "central"
         std::string::npos);
   CHECK(errors.find("m.toml:3:19: [log]: \"commit_interval\" is \"soon\", which is no duration, like") !=
         std::string::npos);
+  for (const char* bare : {"block", "yes", "no", "1s", "512MiB", "192.0.2.7:502", "2026-11", "tru"}) {
+    CAPTURE(bare);
+    CHECK(errors_of(text("[log]\nwhen_full = ", bare, "\n")).find("stand in quotes, true and false do not") !=
+          std::string::npos);
+  }
+  CHECK(errors_of("[log]\nwhen_full = \"block\nmax_size = \"1MiB\"\n")
+            .find("is its quote closed in this line?") != std::string::npos);
   CHECK(
       errors_of("[log]\ncommit_interval = 5\nmax_size = \"512 mb\"\n") ==
       "m.toml:2:19: [log]: \"commit_interval\" must be a duration in quotes, like \"200ms\", \"30s\" or \"7d\"\n"
