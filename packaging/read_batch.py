@@ -214,7 +214,7 @@ def main(arguments):
             files.append(argument)
     desc = desc or next((place for place in DESC_PLACES if Path(place).exists()), None)
     if not files or not desc:
-        print(__doc__ if desc else "no record.desc found; name it with --desc", file=sys.stderr)
+        print(__doc__ if desc else "no record.desc found: name it with --desc (protoc -I proto --descriptor_set_out=record.desc record.proto makes it)", file=sys.stderr)
         return 64
     classes = schema(desc)
     seen, code = set(), 0
