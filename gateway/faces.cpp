@@ -18,6 +18,17 @@ std::string reply_of(const Status& status) {
   return status.ok() ? R"({"ok":true})" : control_error(status.detail());
 }
 
+// A reload's: {"ok":true}, and "warnings" where there are some.
+std::string reply_of(const Result<std::vector<std::string>>& reloaded) {
+  if (!reloaded.ok()) return control_error(reloaded.status().detail());
+  if (reloaded.value().empty()) return reply_of(Status());
+  JsonWriter json;
+  json.begin_object().member("ok", true).key("warnings").begin_array();
+  for (const std::string& warning : reloaded.value()) json.value(warning);
+  json.end_array().end_object();
+  return json.take();
+}
+
 DeviceWish wish_of(const ControlRequest& request) {
   DeviceWish wish;
   const auto take = [&request](const char* name, std::string& to) {

@@ -111,7 +111,11 @@ int talk(const std::string& config, bool json, const std::string& command, const
   if (!said.ok()) return no_answer(said.status());
   const auto answer = read_answer(said.value());
   print((json || !answer.ok() ? said.value() : pretty_json(said.value())) + "\n");
-  if (answer.ok()) return exit_ok;
+  if (answer.ok()) {
+    for (const DaemonAnswer& warning : answer.value()["warnings"].items())
+      complain(0, "warning: " + shown(warning.text(), 4000));
+    return exit_ok;
+  }
   for (const std::string_view line : split(std::string_view(answer.status().detail()), '\n')) {
     if (!line.empty()) complain(exit_no, shown(line, 4000));
   }

@@ -42,7 +42,7 @@ std::string request_of(const std::string& command, const Words& words);
 // An answer that is an error is one.
 Result<DaemonAnswer> read_answer(std::string_view json);
 
-// Asks, and prints the answer, or why there is none.
+// Asks, and prints the answer, with what it warns of in words, or why there is none.
 int talk(const std::string& config, bool json, const std::string& command, const Words& words = {});
 
 // The input of a running daemon that holds something ("tty /dev/ttyUSB0"), by the configuration at `path`;
