@@ -307,11 +307,12 @@ std::string App::why_not_ready() const {
 }
 
 // Whatever is running, stopping or about to start: what holds from now on is this configuration (slots.h).
-Status App::reload() {
-  if (shutdown_.begun()) return {Code::closed, "stopping"};
+// What there is to warn of is its result.
+Result<std::vector<std::string>> App::reload() {
+  if (shutdown_.begun()) return Status{Code::closed, "stopping"};
   if (!ready_) {
     reload_when_ready_ = true;
-    return {};
+    return std::vector<std::string>();
   }
   LoadedConfig loaded = reload_config_file(config_path_, built_kinds(), config_);
   if (loaded.errors.empty()) check_whole(loaded);
@@ -321,7 +322,7 @@ Status App::reload() {
       if (!line.empty()) LOG_ERROR(line);
     }
     LOG_ERROR("reload: nothing was changed");
-    return {Code::invalid, errors};
+    return Status{Code::invalid, errors};
   }
   for (const std::string& warning : loaded.warnings) LOG_WARN(warning);
   config_ = std::move(loaded.config);
@@ -332,7 +333,7 @@ Status App::reload() {
   otlp_->want(config_.observe.otlp);
   look_at_certificates();
   LOG_INFO("reload: ", changed, " inputs and uplinks changed");
-  return {};
+  return std::move(loaded.warnings);
 }
 
 // ---- stop

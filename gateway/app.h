@@ -52,7 +52,7 @@ class App {
   void look_at_leftovers();
   void share_descriptors();
   void started();
-  Status reload();
+  Result<std::vector<std::string>> reload();
   Status forget(const std::string& uplink);
   std::string why_not_ready() const;
   void begin_stop();

@@ -38,30 +38,37 @@ std::vector<std::string> faults_of(const Certificate& one, bool first, const Cer
 
 std::vector<std::string> check_files(const LoadedConfig& loaded, WallTime now) {
   std::vector<std::string> words;
+  // `about`: puts in front of the words whose key it is.
+  const auto look_at_file = [&words](const NeededFile& file, const auto& about, const std::string& then) {
+    if (!file.path.starts_with('/') && !file.path.starts_with("cred:"))
+      words.push_back(
+          about(file.key, text(file.path,
+                               " is no whole path: it is looked for in the folder that the gateway "
+                               "is started in, by systemd in /")));
+    if (const Status status = file.look(); !status.ok())
+      words.push_back(about(file.key, text(status.detail(), "; ", then)));
+  };
   const auto look_at = [&](const std::string& side, const auto& plans) {
     for (const auto& plan : plans) {
-      for (const NeededFile& file : plan.needs) {
-        if (const Status status = file.look(); !status.ok()) {
-          words.push_back(
-              about_key(loaded, side, plan.name, file.key,
-                        text(status.detail(), "; ", side == "input" ? "this input" : "this uplink",
-                             " will wait for it, everything else runs")));
-        }
-      }
+      const auto about = [&](const std::string& key, const std::string& what) {
+        return about_key(loaded, side, plan.name, key, what);
+      };
+      for (const NeededFile& file : plan.needs)
+        look_at_file(file, about, text("this ", side, " will wait for it, everything else runs"));
     }
   };
   look_at("input", plan_inputs(loaded.config));
   look_at("uplink", plan_uplinks(loaded.config));
-  for (const NeededFile& file : face_needs(loaded.config.observe)) {
-    if (const Status status = file.look(); !status.ok())
-      words.push_back(text(loaded.path, ": [observe]: ", file.key, ": ", status.detail(),
-                           "; who needs it cannot ask until it is there, everything else runs"));
-  }
-  for (const NeededFile& file : otlp_needs(loaded.config.observe.otlp)) {
-    if (const Status status = file.look(); !status.ok())
-      words.push_back(text(loaded.path, ": [observe.otlp]: ", file.key, ": ", status.detail(),
-                           "; no metrics are pushed until it is there, everything else runs"));
-  }
+  const auto look_at_table = [&](const char* table, const NeededFiles& needs, const char* then) {
+    const auto about = [&](const std::string& key, const std::string& what) {
+      return text(loaded.path, ": ", table, ": ", key, ": ", what);
+    };
+    for (const NeededFile& file : needs) look_at_file(file, about, then);
+  };
+  look_at_table("[observe]", face_needs(loaded.config.observe),
+                "who needs it cannot ask until it is there, everything else runs");
+  look_at_table("[observe.otlp]", otlp_needs(loaded.config.observe.otlp),
+                "no metrics are pushed until it is there, everything else runs");
   for (const CertificateUse& use : certificates_of(loaded.config)) {
     const auto certificates = read_certificates(use.file.path, use.file.kind == NeededFile::Kind::ca);
     if (!certificates.ok()) continue;  // said above, where it matters

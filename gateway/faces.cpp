@@ -12,6 +12,17 @@ constexpr Duration listen_again_in = std::chrono::seconds(2);
 constexpr Duration metrics_fresh_for = std::chrono::milliseconds(10);
 constexpr const char* plain_text = "text/plain; charset=utf-8";
 
+// A reload's: {"ok":true}, and "warnings" where there are some.
+std::string reply_of(const Result<std::vector<std::string>>& reloaded) {
+  if (!reloaded.ok()) return control_error(reloaded.status().detail());
+  if (reloaded.value().empty()) return control_reply(Status());
+  JsonWriter json;
+  json.begin_object().member("ok", true).key("warnings").begin_array();
+  for (const std::string& warning : reloaded.value()) json.value(warning);
+  json.end_array().end_object();
+  return json.take();
+}
+
 DeviceWish wish_of(const ControlRequest& request) {
   DeviceWish wish;
   wish.sort = control_word(request, "sort", wish.sort);
@@ -77,7 +88,7 @@ Status Faces::open_control() {
   for (auto& [name, command] : log_commands_->table())
     control_->add(name, command.changes, std::move(command.run));
   control_->add("reload", true, [this](const ControlRequest&, ControlServer::Reply reply) {
-    reply(control_reply(of_.reload()));
+    reply(reply_of(of_.reload()));
   });
   control_->add("forget", true, [this](const ControlRequest& request, ControlServer::Reply reply) {
     const std::string name = control_word(request, "uplink");

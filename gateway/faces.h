@@ -33,7 +33,7 @@ class Faces {
     LivePayloads& payloads;
     LetterCommands::Retry retry_letter;
     LogCommands::Leftovers leftovers;
-    std::function<Status()> reload;
+    std::function<Result<std::vector<std::string>>()> reload;  // what there is to warn of
     std::function<Status(const std::string& uplink)> forget;
     std::function<std::string()> why_not_ready;  // a line each; empty: it is
   };

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <tuple>
 
 #include "base/logger.h"
 #include "base/rng.h"
@@ -65,12 +66,15 @@ int Storage::take_folders(const Config& config) {
     LOG_ERROR("log folder: ", status.detail(), " (log.path)");
     return exit_io;
   }
-  for (const auto& [path, lock] : {std::pair{config.log.path + "/lock", &log_lock_},
-                                   std::pair{config.gateway.runtime_dir + "/lock", &runtime_lock_}}) {
-    auto held = lock_file(path);
+  for (const auto& [folder, key, lock] :
+       {std::tuple{config.log.path, "log.path", &log_lock_},
+        std::tuple{config.gateway.runtime_dir, "gateway.runtime_dir", &runtime_lock_}}) {
+    auto held = lock_file(folder + "/lock");
     if (!held.ok()) {
-      LOG_ERROR(held.status().detail());
-      return held.status().code() == Code::unavailable ? exit_unavailable : exit_io;
+      const bool taken = held.status().code() == Code::unavailable;
+      LOG_ERROR(held.status().detail(), " (", key, ")",
+                taken ? "; each gateway has a log.path and a gateway.runtime_dir of its own" : "");
+      return taken ? exit_unavailable : exit_io;
     }
     *lock = std::move(held).value();
   }

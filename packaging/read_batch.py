@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """Reads Millrace batches without any of Millrace's code: the independent check, and a pattern for readers of your own.
 
-usage: read_batch.py [--desc record.desc] [--zstd] [--envelope | --object] FILE...      (- is standard input)
+usage: read_batch.py [--desc record.desc] [--envelope | --object] FILE...      (- is standard input)
 
---envelope: one message, as Kafka and MQTT have it. --object: many, each behind its length, as objects of S3 and bodies of HTTP
-have them; each record comes with its identity (gateway, epoch, sequence), and what comes twice is printed once.
+One message, as Kafka and MQTT 5 have it; --envelope: as MQTT 3.1.1, Kinesis, Pub/Sub and Event Hubs have it. --object: many, each
+behind its length, as objects of S3 and bodies of HTTP have them; each record comes with its identity (gateway, epoch, sequence),
+and what comes twice is printed once. Ends with 1 where a message has no record: it may be of the other form.
 Prints one JSON object a record. Needs python3-protobuf, and python3-zstandard for compressed batches. As a module:
 records(message_bytes, schema(path)) gives dictionaries; values are exact to the bit, times are microseconds since 1970.
 """
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 DESC_PLACES = ["record.desc", str(Path(__file__).parent / "record.desc"), "/usr/share/millrace/record.desc", "/usr/local/share/millrace/record.desc"]
 
@@ -135,7 +137,8 @@ def records(message, classes):
             record.update(boot_id=other.boot_id, monotonic_us=other.monotonic_us)
         for body in ("window", "loss", "dead"):
             if other.HasField(body):
-                record[body] = {f.name: getattr(getattr(other, body), f.name) for f in getattr(other, body).DESCRIPTOR.fields}
+                detail = getattr(other, body)
+                record[body] = {f.name: list(getattr(detail, f.name)) if f.label == f.LABEL_REPEATED else getattr(detail, f.name) for f in detail.DESCRIPTOR.fields}
                 if body == "window":
                     record[body]["stats"] = {s.name: s.value for s in other.window.stats}
                 if body == "loss":
@@ -174,6 +177,9 @@ def identified(data, classes):
             yield {"gateway": envelope.gateway, "epoch": envelope.epoch, "sequence": number, "lane": lane, **record}
 
 
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # no Batch begins so
+
+
 def decompress(data):
     import zstandard
     return zstandard.ZstdDecompressor().decompress(data)
@@ -186,17 +192,17 @@ def for_json(value):
         return str(value)
     if isinstance(value, dict):
         return {key: for_json(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [for_json(v) for v in value]
     return value
 
 
 def main(arguments):
-    desc, zstd, envelope, whole, files = None, False, False, False, []
+    desc, envelope, whole, files = None, False, False, []
     arguments = iter(arguments)
     for argument in arguments:
         if argument == "--desc":
             desc = next(arguments, None)
-        elif argument == "--zstd":
-            zstd = True
         elif argument == "--envelope":
             envelope = True
         elif argument == "--object":
@@ -208,10 +214,10 @@ def main(arguments):
             files.append(argument)
     desc = desc or next((place for place in DESC_PLACES if Path(place).exists()), None)
     if not files or not desc:
-        print(__doc__ if desc else "no record.desc found; name it with --desc", file=sys.stderr)
+        print(__doc__ if desc else "no record.desc found: name it with --desc (protoc -I proto --descriptor_set_out=record.desc record.proto makes it)", file=sys.stderr)
         return 64
     classes = schema(desc)
-    seen = set()
+    seen, code = set(), 0
     for name in files:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         if whole:
@@ -221,14 +227,17 @@ def main(arguments):
                     seen.add(identity)
                     print(json.dumps(for_json(record)))
             continue
-        if envelope:
-            opened = classes["Envelope"].FromString(data)
-            data, compressed = opened.batch, opened.zstd
-        else:
-            compressed = zstd
-        for record in records(decompress(data) if compressed else data, classes):
+        try:
+            batch = classes["Envelope"].FromString(data).batch if envelope else data
+            found = records(decompress(batch) if batch.startswith(ZSTD_MAGIC) else batch, classes)
+        except DecodeError:
+            found = []
+        for record in found:
             print(json.dumps(for_json(record)))
-    return 0
+        if not found:
+            print(f"{name}: no record is in it; try it {'without' if envelope else 'with'} --envelope", file=sys.stderr)
+            code = 1
+    return code
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-// Devices publish straight to us: a listener for MQTT 3.1.1 and 5, for publishers only. An acknowledgement
-// (PUBACK, PUBREC, PUBCOMP) leaves when the group commit that holds the message is fsynced, so "acknowledged"
-// is "on disk". It is an ingestion endpoint, no broker: nothing is routed, retained or bridged, and a
-// subscription is answered "not authorised", but to what a format of the routes says back to a publisher (a
-// request to be born anew), which the publisher may hear.
+// Devices publish straight to us: a listener for MQTT 3.1, 3.1.1 and 5, for publishers only. An
+// acknowledgement (PUBACK, PUBREC, PUBCOMP) leaves when the group commit that holds the message is fsynced,
+// so "acknowledged" is "on disk". It is an ingestion endpoint, no broker: nothing is routed, retained or
+// bridged, and a subscription is answered "not authorised", but to what a format of the routes says back to a
+// publisher (a request to be born anew), which the publisher may hear.
 //
 // This half owns sockets, time and limits (mqtt_endpoint.cpp), and who comes and goes (endpoint_clients.cpp);
 // what a connection says is in endpoint_connection, who may say it in access, what is kept of a client in

@@ -314,8 +314,8 @@ std::unique_ptr<Keeper> keeper(const SouthParts& parts, Duration keep_max) {
 constexpr InputKind make_kind() {
   InputKind kind = kind_of<InputKind, C>(
       "mqtt_endpoint",
-      "Devices publish straight to the gateway, MQTT 3.1.1 and 5; acknowledged = fsynced. As it stands, from "
-      "this machine only",
+      "Devices publish straight to the gateway, MQTT 3.1, 3.1.1 and 5; acknowledged = fsynced. As it stands, "
+      "from this machine only",
       shape);
   kind.descriptors = 6;  // its listener; certificates, key and users being read
   kind.devices = typed<devices>;

@@ -32,6 +32,15 @@ Result<Fd> lock_folder_of(const std::string& path) {
   return fd;
 }
 
+Status no_user_name() {
+  return {Code::invalid,
+          "a user's name has 1 to 256 bytes of UTF-8, no : # or control character, and no space at its ends"};
+}
+
+bool fits_in_a_line(const std::string& user) {
+  return !user.empty() && trim(user) == user && user.find_first_of(":#\n\r") == std::string::npos;
+}
+
 }  // namespace
 
 Result<Users> read_users_file(const std::string& path) {
@@ -86,14 +95,15 @@ Status look_at_users(const std::string& path) {
   return users.ok() ? judge_users(users.value(), path) : users.status();
 }
 
+Status judge_user_name(const std::string& user) {
+  return fits_in_a_line(user) && check_label(Label::identity, user).ok() ? Status{} : no_user_name();
+}
+
 Status change_users_file(const std::string& named, const std::string& user, const std::string& hash) {
-  const bool in_a_line =
-      !user.empty() && trim(user) == user && user.find_first_of(":#\n\r") == std::string::npos;
   // Who could never come in is not put in; to be taken out is another matter.
-  if (!in_a_line || (!hash.empty() && !check_label(Label::identity, user).ok())) {
-    return {
-        Code::invalid,
-        "a user's name has 1 to 256 bytes of UTF-8, no : # or control character, and no space at its ends"};
+  if (!fits_in_a_line(user)) return no_user_name();
+  if (!hash.empty()) {
+    if (Status status = judge_user_name(user); !status.ok()) return status;
   }
   const std::string path = real_path(named);  // the file itself is replaced, not the link to it
   const auto lock = lock_folder_of(path);

@@ -27,6 +27,8 @@ Result<Users> read_users_file(const std::string& path);
 Status look_at_users(const std::string& path);
 // The same of a file that was read.
 Status judge_users(const Users& users, const std::string& path);
+// Whether a line of the file can be about this user, and he can come in by it.
+Status judge_user_name(const std::string& user);
 // Puts a user's hash into the file, replacing what was there; an empty hash removes the user. Other lines
 // stay as they are. The file is replaced whole and synced; it is made with mode 0600. Who changes it at the
 // same time waits.

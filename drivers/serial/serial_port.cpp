@@ -83,7 +83,9 @@ Status claim(int fd, const std::string& device) {
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0)
     return errno == EWOULDBLOCK ? Status{Code::unavailable, device + " is in use by another program"}
                                 : status_from_errno(errno, "lock " + device);
-  return ::ioctl(fd, TIOCEXCL) == 0 ? Status{} : status_from_errno(errno, "lock " + device);
+  if (::ioctl(fd, TIOCEXCL) == 0) return {};
+  if (errno == ENOTTY) return {Code::invalid, device + " is no serial port"};
+  return status_from_errno(errno, "lock " + device);
 }
 
 }  // namespace

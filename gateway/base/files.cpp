@@ -286,8 +286,10 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   }
 }
 
-Status replace_file(const std::string& path, std::string_view content, unsigned mode) {
-  const std::string fresh = path + ".new";
+namespace {
+
+Status write_and_rename(const std::string& path, const std::string& fresh, std::string_view content,
+                        unsigned mode) {
   const Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
   if (!file.valid()) return status_from_errno(errno, "create " + fresh);
   struct stat old {};
@@ -303,6 +305,15 @@ Status replace_file(const std::string& path, std::string_view content, unsigned 
   if (::fsync(file.get()) != 0) return status_from_errno(errno, "sync " + fresh);
   if (::rename(fresh.c_str(), path.c_str()) != 0) return status_from_errno(errno, "rename " + fresh);
   return {};
+}
+
+}  // namespace
+
+Status replace_file(const std::string& path, std::string_view content, unsigned mode) {
+  const std::string fresh = path + ".new";
+  const Status status = write_and_rename(path, fresh, content, mode);
+  if (!status.ok()) ::unlink(fresh.c_str());  // a disk that is full wants no piece of it
+  return status;
 }
 
 Status make_folders(const std::string& path) {

@@ -42,7 +42,8 @@ void take_operand(const Parsing& parsing, const char* said, argp_state* state) {
   for (const Option& option : parsing.command.options) {
     if (option.operand && place++ == state->arg_num) return take_row(option, parsing, said, state);
   }
-  argp_error(state, "\"%s\" is too much", said);
+  const bool for_config = std::string_view(said).ends_with(".toml");
+  argp_error(state, "\"%s\" is too much%s", said, for_config ? "; the configuration is named by -c" : "");
 }
 
 void look_for_missing(const Parsing& parsing, argp_state* state, const std::vector<bool>& given) {
@@ -138,7 +139,9 @@ const CommandKind* find_command(const std::vector<char*>& said, const Commands& 
   return nullptr;
 }
 
-int say_unknown(const std::string& first, bool asked, const Commands& commands) {
+// `second`: what stands behind it, or nothing; of a group no command of it.
+int say_unknown(const std::string& first, const std::string& second, const Commands& commands) {
+  const bool asked = second == "--help" || second == "-h";
   std::vector<std::string_view> of_group, names;
   for (const CommandKind* command : commands) {
     names.push_back(command->words.substr(0, command->words.find(' ')));
@@ -146,9 +149,16 @@ int say_unknown(const std::string& first, bool asked, const Commands& commands) 
   }
   if (!of_group.empty()) {
     std::string line = text("millrace ", first, ": ");
+    if (!asked) line += second.empty() ? "which one? " : text("there is no \"", second, "\"; there are ");
     for (const std::string_view word : of_group) line += text(word == of_group.front() ? "" : ", ", word);
     std::fprintf(asked ? stdout : stderr, "%s\n", line.c_str());
     return code_if_written(asked ? exit_ok : exit_usage);
+  }
+  if (first.starts_with('-')) {
+    std::fprintf(stderr,
+                 "millrace: the command comes first, its options behind it: millrace COMMAND %s ...\n",
+                 first.c_str());
+    return exit_usage;
   }
   const std::string_view nearest = nearest_word(first, names);
   const std::string hint =
@@ -177,10 +187,7 @@ std::string take_instance(std::vector<char*>& said) {
 int run_words(std::vector<char*> said, const Commands& commands) {
   std::size_t words = 1;
   const CommandKind* command = find_command(said, commands, words);
-  if (!command) {
-    const std::string_view second = said.size() > 1 ? said[1] : "";
-    return say_unknown(said[0], second == "--help" || second == "-h", commands);
-  }
+  if (!command) { return say_unknown(said[0], said.size() > 1 ? said[1] : "", commands); }
   const auto values = command->make_values();
   Run run{{*command, values.get()}, std::vector<bool>(command->options.size())};
   parse(run, {said.begin() + static_cast<std::ptrdiff_t>(words), said.end()});

@@ -1,5 +1,7 @@
 #include "cli/disk_warnings.h"
 
+#include <sys/stat.h>
+
 #include "base/files.h"
 #include "base/text.h"
 
@@ -11,6 +13,17 @@ std::string at_line(const std::string& path, int line) {
 }
 
 std::string size_of(std::uint64_t bytes) { return format_size(static_cast<double>(bytes)); }
+
+// What of the path is there and no folder, so that none can be made; empty: nothing is.
+std::string in_the_way_of(const std::string& folder) {
+  for (std::size_t end = folder.find('/', 1);; end = folder.find('/', end + 1)) {
+    const std::string part = folder.substr(0, end);
+    struct stat info {};
+    if (::stat(part.c_str(), &info) != 0) return {};
+    if (!S_ISDIR(info.st_mode)) return part;
+    if (end == std::string::npos) return {};
+  }
+}
 
 }  // namespace
 
@@ -43,6 +56,16 @@ std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::st
 }
 
 std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::string& path) {
+  std::vector<std::string> blocked;
+  const LogConfig& log = loaded.config.log;
+  if (const std::string file = in_the_way_of(log.path); !file.empty())
+    blocked.push_back(text(at_line(path, log.path_line), "log.path ", log.path, ": ", file,
+                           " is no folder; the gateway cannot start"));
+  const std::string& runtime = loaded.config.gateway.runtime_dir;
+  if (const std::string file = in_the_way_of(runtime); !file.empty())
+    blocked.push_back(
+        text("gateway.runtime_dir ", runtime, ": ", file, " is no folder; the gateway cannot start"));
+  if (!blocked.empty()) return blocked;
   const auto disk = disk_space(loaded.config.log.path);
   if (!disk.ok()) return {};
   const auto folder = open_folder(loaded.config.log.path);

@@ -146,8 +146,9 @@ void check_listen(Section& section, const std::string& listen) {
       port = -1;
   }
   if (port < 0 || port > 65535 || !numeric_address(listen.substr(0, colon))) {
-    section.error("listen",
-                  text("\"", listen, "\" is not ADDRESS:PORT, like \"127.0.0.1:1883\" or \"[::]:8883\""));
+    section.error("listen", text("\"", listen,
+                                 "\" is not ADDRESS:PORT, like \"127.0.0.1:1883\" or \"[::]:8883\" "
+                                 "(an address, no name; a port up to 65535)"));
   }
 }
 

@@ -51,6 +51,10 @@ struct Section::Impl {
   void wrong_type(std::string_view key, const toml::node& node, const char* wanted) {
     fail(node.source().begin, millrace::text("\"", key, "\" must be ", wanted));
   }
+  void cannot_be_read(std::string_view key, const toml::node& node, std::string_view said,
+                      const char* wanted) {
+    fail(node.source().begin, millrace::text("\"", key, "\" is \"", shown(said), "\", which is no ", wanted));
+  }
 };
 
 namespace {
@@ -117,6 +121,20 @@ int line_of_fault(std::string_view content) {
   return static_cast<int>(first - ends.begin()) + 1;
 }
 
+// Most that is taken for a number, a time or a truth and is none lacks its quotes: 30s, 512MiB,
+// 192.0.2.7:502.
+std::string_view hint_for(std::string_view fault) {
+  for (const std::string_view what : {"value", "decimal integer", "hexadecimal integer", "floating-point",
+                                      "time", "date", "date-time", "boolean"}) {
+    if (fault.starts_with(millrace::text("Error while parsing ", what, ":")))
+      return "; texts, durations, sizes and addresses stand in quotes, true and false do not";
+  }
+  // What a text that nobody closes runs into is the end of its line.
+  if (fault.find("unescaped control characters") != std::string_view::npos)
+    return "; is its quote closed in this line?";
+  return {};
+}
+
 }  // namespace
 
 TomlFile::TomlFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -136,8 +154,8 @@ std::unique_ptr<TomlFile> TomlFile::parse(const std::string& whole, const std::s
     return std::unique_ptr<TomlFile>(new TomlFile(std::move(impl)));
   } catch (const toml::parse_error& fault) {
     const auto& at = fault.source().begin;
-    errors.push_back(
-        {static_cast<int>(at.line), static_cast<int>(at.column), shown(fault.description(), 300)});
+    errors.push_back({static_cast<int>(at.line), static_cast<int>(at.column),
+                      millrace::text(shown(fault.description(), 300), hint_for(fault.description()))});
     return nullptr;
   } catch (const std::logic_error& fault) {
     errors.push_back({line_of_fault(content), 1, fault.what()});
@@ -235,7 +253,7 @@ void Section::duration(std::string_view key, Duration min, Duration max, Duratio
   if (!value) return;
   const auto parsed = parse_duration(*value);
   if (!parsed)
-    return impl_->wrong_type(key, *node, "a duration in quotes, like \"200ms\", \"30s\" or \"7d\"");
+    return impl_->cannot_be_read(key, *node, *value, "duration, like \"200ms\", \"30s\" or \"7d\"");
   if (*parsed < min || *parsed > max) {
     return impl_->fail(node->source().begin,
                        millrace::text("\"", key, "\" is ", *value, "; it can be ", format_duration(min),
@@ -250,7 +268,7 @@ void Section::size(std::string_view key, std::uint64_t min, std::uint64_t max, s
   const auto value = text_value(*impl_, key, *node, "a size in quotes, like \"64KiB\" or \"512MiB\"");
   if (!value) return;
   const auto parsed = parse_size(*value);
-  if (!parsed) return impl_->wrong_type(key, *node, "a size in quotes, like \"64KiB\" or \"512MiB\"");
+  if (!parsed) return impl_->cannot_be_read(key, *node, *value, "size, like \"64KiB\" or \"512MiB\"");
   if (*parsed < min || *parsed > max) {
     return impl_->fail(node->source().begin, millrace::text("\"", key, "\" is ", *value, "; it can be ",
                                                             format_size(static_cast<double>(min)), " to ",

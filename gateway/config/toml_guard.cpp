@@ -92,6 +92,10 @@ class Guard {
 
 }  // namespace
 
-std::optional<ConfigError> fault_before_parsing(std::string_view content) { return Guard(content).look(); }
+std::optional<ConfigError> fault_before_parsing(std::string_view content) {
+  if (content.starts_with("\xFF\xFE") || content.starts_with("\xFE\xFF"))
+    return ConfigError{1, 1, "the file is UTF-16 (\"Unicode\" of an editor); save it as UTF-8"};
+  return Guard(content).look();
+}
 
 }  // namespace millrace

@@ -13,8 +13,8 @@ namespace millrace {
 // call of its own, and ours have six at most.
 constexpr int toml_key_parts_max = 16, toml_depth_max = 64;
 
-// Bytes outside of texts and comments that are no ASCII, and what is deeper than the bounds above; nothing:
-// there is none.
+// A file in UTF-16, bytes outside of texts and comments that are no ASCII, and what is deeper than the bounds
+// above; nothing: there is none.
 std::optional<ConfigError> fault_before_parsing(std::string_view content);
 
 }  // namespace millrace

@@ -95,8 +95,11 @@ Status read_literal(std::string_view given, Comparison& out) {
     out.kind = Comparison::number;
     out.value = *number;
   } else {
+    const char* joined = given.find(' ') == std::string_view::npos
+                             ? ""
+                             : "; comparisons are joined by ` and `, there is no other word nor sign for it";
     return {Code::invalid,
-            text("\"", given, "\" is neither a number, true, false, null nor a text in quotes")};
+            text("\"", given, "\" is neither a number, true, false, null nor a text in quotes", joined)};
   }
   const bool ordered = out.sign == Comparison::less || out.sign == Comparison::less_equal ||
                        out.sign == Comparison::more || out.sign == Comparison::more_equal;

@@ -25,7 +25,6 @@
 #include "decode/suggest_times.h"
 #include "decode/suggest_tree.h"
 #include "decode/suggest_xml.h"
-#include "decode/time_rule.h"
 
 namespace millrace {
 namespace {

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The independent reader agrees with the encoder: every value of the golden batch, to the bit."""
 import struct
+import subprocess
 import sys
 import unittest
 from pathlib import Path
@@ -74,6 +75,26 @@ class NumberedByDevice(unittest.TestCase):
         dead = records[-1]["dead"]
         self.assertEqual((dead["client_id"], dead["username"], dead["subject"], dead["content_type"], dead["whole_size"]), ("press-1", "anna", "press", "application/json", 4000))
         self.assertEqual(dead["properties"], [("site", "north"), ("site", "south")])
+
+
+class Program(unittest.TestCase):
+    def read(self, message, *options):
+        return subprocess.run([sys.executable, read_batch.__file__, "--desc", DESC, *options, "-"], input=message, capture_output=True)
+
+    def test_a_message_as_it_comes_and_one_of_the_other_form(self):
+        import zstandard
+        classes = read_batch.schema(DESC)
+        plain = (HERE / "batch-1.bin").read_bytes()
+        packed = zstandard.ZstdCompressor().compress(plain)
+        wrapped = lambda batch, zstd: classes["Envelope"](gateway="g", epoch=7, first=1, count=51, batch=batch, zstd=zstd).SerializeToString()
+        lines = self.read(plain).stdout
+        self.assertEqual(len(lines.splitlines()), 51)
+        for message, options in ((packed, ()), (wrapped(plain, False), ("--envelope",)), (wrapped(packed, True), ("--envelope",))):
+            self.assertEqual(self.read(message, *options).stdout, lines)
+        for message, options, hint in ((plain, ("--envelope",), b"without"), (packed, ("--envelope",), b"without"), (wrapped(plain, False), (), b"with")):
+            done = self.read(message, *options)
+            self.assertEqual((done.returncode, done.stdout), (1, b""))
+            self.assertTrue(done.stderr.endswith(b"-: no record is in it; try it " + hint + b" --envelope\n"), done.stderr)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 """The examples of packaging/examples: each loads, and each of those for a family of devices reads what such devices send. The
 payloads were written for this test from what the families' documents describe."""
 import json
+import re
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -232,10 +234,20 @@ def run(*arguments, payload=b""):
 
 class Examples(unittest.TestCase):
     def test_each_loads(self):
-        for example in sorted([*EXAMPLES.glob("mqtt-*.toml"), *EXAMPLES.glob("uplink-*.toml"), *EXAMPLES.glob("standby*.toml")]):
+        for example in sorted(EXAMPLES.glob("*.toml")):
             done = run("check", "-c", example)
             self.assertNotRegex(done.stderr.decode(), r"\.toml:\d+", example)
             self.assertEqual(done.returncode, 0, f"{example}: {done.stdout + done.stderr}")
+
+    def test_each_that_stands_in_a_document_loads(self):
+        documents = [ROOT / "README.md", *sorted((ROOT / "packaging" / "docs").glob("*.md"))]
+        found = [(document.name, text) for document in documents for text in re.findall(r"(?ms)^```toml\n(.*?)^```", document.read_text())]
+        self.assertGreater(len(found), 20)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in found:
+                (Path(folder) / "millrace.toml").write_text(text)
+                done = run("check", "-c", f"{folder}/millrace.toml")
+                self.assertEqual(done.returncode, 0, f"{name}: {done.stderr.decode()}{text}")
 
     def test_each_has_payloads_here(self):
         self.assertEqual({path.stem.removeprefix("mqtt-") for path in EXAMPLES.glob("mqtt-*.toml")}, set(SENT))

@@ -332,7 +332,21 @@ topic = "a/{device}"
         self.gateway(config)
         second = self.gateway(config, wait=False)
         self.assertEqual(second.process.wait(10), 69)
-        self.assertIn("is held by another millrace", second.text())
+        self.assertIn("/log/lock is held by another millrace (log.path); each gateway has a log.path", second.text())
+        config.write_text(config.read_text().replace(f'path = "{self.folder}/log"', f'path = "{self.folder}/other"'))
+        third = self.gateway(config, wait=False)
+        self.assertEqual(third.process.wait(10), 69)
+        self.assertIn("/lock is held by another millrace (gateway.runtime_dir)", third.text().split("(log.path)")[-1])
+
+    def test_a_path_that_is_not_whole_is_warned_of_wherever_one_checks(self):
+        (self.folder / "north.password").write_text("sesame")
+        (self.folder / "north.password").chmod(0o600)
+        config = self.config(free_port(), free_port(), uplink='username = "gw"\npassword_file = "north.password"')
+        for folder, missing in ((self.folder, 0), ("/", 1)):
+            done = subprocess.run([BUILD / "millrace", "check", "-c", config], cwd=folder, capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.stdout.count('uplink "central": password_file: north.password is no whole path'), 1, done.stdout)
+            self.assertEqual(done.stdout.count("will wait for it"), missing, done.stdout)
 
     def test_a_configuration_with_errors(self):
         config = self.config(free_port(), free_port(), input="qos = 7")

@@ -189,7 +189,10 @@ class Told(unittest.TestCase):
         self.assertEqual(told("sample", "-n", "2", "--mood=hasty", "ho"), "ho!\nho!\n")
         for arguments, words in ((["sample"], "it needs WORD"), (["sample", "a", "b"], '"b" is too much'), (["sample", "--times", "10", "a"], '--times: "10" is not a number from 1 to 9'),
                                  (["sample", "--mood", "clam", "a"], 'there is no "clam"; did you mean calm?'), (["sampel"], 'did you mean "sample"?'),
-                                 (["log"], "ls, stat"), (["log", "forget"], "it needs --device")):
+                                 (["log"], "millrace log: which one? ls, stat"), (["log", "lst"], 'there is no "lst"; there are ls, stat'), (["log", "forget"], "it needs --device"),
+                                 (["-c", "x.toml", "check"], "the command comes first, its options behind it: millrace COMMAND -c ..."),
+                                 (["check", "x.toml"], '"x.toml" is too much; the configuration is named by -c'),
+                                 (["config", "inputs.seriel"], 'millrace config: there is no "inputs.seriel"; did you mean inputs.serial?')):
             wrong = subprocess.run([SAMPLED, *arguments], capture_output=True, text=True)
             self.assertEqual(wrong.returncode, 64, arguments)
             self.assertIn(words, wrong.stderr)

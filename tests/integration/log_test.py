@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -81,6 +82,45 @@ class LogTools(Site):
         self.assertEqual(seen[0], seen[1])
         done = self.run_log("log", "export", "--lane", "nonsense", check=False)
         self.assertEqual(done.returncode, 64)
+
+    def test_where_there_is_neither_a_daemon_nor_a_log_it_is_said_where_to_look(self):
+        self.config(free_port(), free_port())
+        for words in (("log", "ls"), ("log", "cat"), ("log", "forget", "--device", "d1"), ("log", "backup", str(self.folder / "copy")), ("dlq", "ls"),
+                      ("dlq", "show", "1"), ("dlq", "drop", "--all")):
+            done = self.command(*words)
+            self.assertEqual((done.returncode, done.stdout), (69, ""), words)
+            self.assertRegex(done.stderr, r"^log\.path: open .*/log/lock: No such file or directory; no daemon answers at .*\n  next: systemctl status millrace; ")
+        for words, why in ((("log", "forget", "--device", "d1", "--before", "yesterday"), '--before: "yesterday" is no time, like 2026-11-20'),
+                           (("log", "cat", "--from", "9", "--to", "3"), "--from lies behind --to")):
+            done = self.command(*words)
+            self.assertEqual((done.returncode, done.stdout), (64, ""), words)
+            self.assertIn(why, done.stderr)
+
+    def test_what_is_no_place_for_a_copy_and_no_segment_is_told(self):
+        devices, config, gateway = self.site()
+        self.fill(devices.port)
+        out, copy = self.folder / "out", self.folder / "piece"
+        for words, why in ((("log", "export", "-o", str(out)), "the output cannot be written"), (("log", "backup", str(copy)), f"File too large; the copy in {copy} is not whole")):
+            done = subprocess.run([BUILD / "millrace", *words, "-c", config], capture_output=True, text=True, restore_signals=False,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)))
+            self.assertEqual(done.returncode, 1)
+            self.assertTrue(done.stderr.endswith(why + "\n"), done.stderr)
+        self.assertFalse(out.exists())
+        self.assertEqual(gateway.stop(), 0)
+        log, none = self.folder / "log", self.folder / "none"
+        (self.folder / "link").symlink_to(log)
+        for copy in (log, log / "inner", log / "inner" / "more", self.folder / "link" / "inner"):
+            done = self.command("log", "backup", str(copy))
+            self.assertEqual((done.returncode, done.stderr), (64, f"{copy} lies in the log itself (log.path); a copy belongs elsewhere\n"))
+        self.assertEqual([path.name for path in log.iterdir() if path.is_dir()], [])
+        self.run_log("log", "backup", str(self.folder / "log-copy"))
+        for out, why in ((config, "is there already"), (none / "x", "cannot be made: No such file or directory")):
+            done = self.command("log", "export", "-o", str(out))
+            self.assertEqual((done.returncode, done.stderr), (1, f"{out} {why}\n"))
+        for file, code, why in ((config, 1, r"^0 whole records; is .* a segment of a log"), (none, 66, "is not there, or empty"), (log, 66, "is no file")):
+            done = subprocess.run([str(BUILD / "millrace"), "log", "salvage", str(file)], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stdout), (code, ""))
+            self.assertRegex(done.stderr, why)
 
     def test_dead_letters_are_shown_retried_and_dropped(self):
         central_port = free_port()
@@ -229,8 +269,8 @@ topic = "all/{device}"
             asked = [subprocess.Popen([BUILD / "millrace", *words, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
                      for words in (("log", "ls"), ("log", "stat"), ("dlq", "ls"), ("dlq", "show", "1"), ("status",), ("top", "--once"), ("trace", "d1"), ("tap",), ("reload",))]
             for one in asked:
-                self.assertIn("the daemon does not answer", one.communicate(timeout=50)[1], one.args)
-                self.assertNotEqual(one.returncode, 0)
+                self.assertEqual(one.communicate(timeout=50)[1], "the daemon does not answer\n  next: systemctl status millrace; journalctl -u millrace -n 50\n", one.args)
+                self.assertEqual(one.returncode, 69, one.args)
         finally:
             gateway.process.send_signal(signal.SIGCONT)
             for one in asked:

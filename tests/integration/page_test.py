@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -279,6 +280,14 @@ class OnTheWire(Site):
             self.assertEqual(done.returncode, 0, done.stderr)
         passwd("anna", "geheim: mit Doppelpunkt")
         passwd("bert", "0123456789abcdef")
+        before = users.read_text()
+        done = subprocess.run([str(BUILD / "millrace"), "passwd", str(users), "carl"], input="sesame\n", text=True, capture_output=True, timeout=20, restore_signals=False,
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16)))
+        self.assertEqual((done.returncode, done.stderr), (74, f"write {users}.new: File too large\n"))
+        self.assertEqual((users.read_text(), Path(f"{users}.new").exists()), (before, False))
+        for user in ("a:b", "", "a\nb"):  # before the password is asked for
+            done = subprocess.run([str(BUILD / "millrace"), "passwd", str(users), user], stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=20)
+            self.assertEqual((done.returncode, done.stderr.split(" of")[0]), (64, "a user's name has 1 to 256 bytes"), user)
         self.south, self.north = self.broker(), self.broker()
         path = self.config(self.south.port, self.north.port, gateway=TRUSTED)
         plain = path.read_text()

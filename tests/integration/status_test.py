@@ -121,6 +121,13 @@ class Drill(Seen, Site):
             done = self.command("status", *words)
             self.assertEqual((done.returncode, done.stdout), (69, ""))
             self.assertRegex(done.stderr, rf"^no daemon answers at .*\n  next: systemctl status {unit}; journalctl -u {unit} -n 50\n$")
+        for words in (("top", "--once"), ("top", "--once", "--json"), ("tap",), ("trace", "press-1"), ("reload",), ("uplink", "forget", "old")):
+            done = self.command(*words)
+            self.assertEqual((done.returncode, done.stdout), (69, ""), words)
+            self.assertRegex(done.stderr, r"^no daemon answers at .*\n  next: systemctl status millrace; journalctl -u millrace -n 50\n$")
+        done = self.command("status", config=self.folder / "none.toml")
+        self.assertEqual((done.returncode, done.stdout), (78, ""))
+        self.assertIn("No such file or directory\n1 error; -c FILE names another one, millrace config prints one", done.stderr)
 
     def test_a_daemon_that_hangs_and_one_that_was_killed(self):
         self.start()

@@ -179,6 +179,13 @@ TEST_CASE("conditions: what would hold for nothing is none") {
     CAPTURE(bad);
     CHECK_FALSE(parse_condition(bad).ok());
   }
+  for (const char* joined : {"a == 1 or b == 2", "a == 1 || b", "a > 1 AND b > 2", "a == x y", "not a"}) {
+    CAPTURE(joined);
+    CHECK(parse_condition(joined).status().detail().find("comparisons are joined by ` and `") !=
+          std::string::npos);
+  }
+  CHECK(parse_condition("a == x").status().detail() ==
+        "\"x\" is neither a number, true, false, null nor a text in quotes");
   for (const char* good : {"type == \"it's\"", "'a or b' == 1", "data.'not x'", "or == 1", "Total Power > 5",
                            "x == 'a or b'", "Power (W) > 5", "x != null and y == 'a and b'"}) {
     CAPTURE(good);

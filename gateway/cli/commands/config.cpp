@@ -30,8 +30,10 @@ int run(const C& c) {
     print(out);
   } else {
     const std::string_view nearest = nearest_word(c.kind, {names.begin(), names.end()});
-    const char* hint = nearest.empty() ? "; millrace config --kinds names what there is" : "; did you mean ";
-    return complain(exit_usage, text("there is no \"", c.kind, "\"", hint, nearest));
+    return complain(exit_usage,
+                    text("millrace config: there is no \"", c.kind, "\"; ",
+                         nearest.empty() ? std::string("millrace config --kinds names what there is")
+                                         : text("did you mean ", nearest, "?")));
   }
   return exit_ok;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <iterator>
 
 #include "base/instance.h"
@@ -39,6 +40,17 @@ int complain(int code, const std::string& text) {
   return code;
 }
 
+std::string next_alone(const Status& why) {
+  if (why.detail().ends_with(std::strerror(EACCES))) return std::string(ask_as);
+  return text("systemctl status ", instance_unit(), "; journalctl -u ", instance_unit(), " -n 50");
+}
+
+int no_answer(const Status& why) {
+  const bool nobody = why.code() == Code::unavailable || why.code() == Code::timeout;
+  return complain(exit_unavailable,
+                  why.detail() + (nobody ? text("\n  next: ", next_alone(why)) : std::string()));
+}
+
 LoadedConfig load_whole(const std::string& path) {
   LoadedConfig loaded = load_config_file(path, built_kinds());
   if (loaded.errors.empty()) check_whole(loaded);
@@ -49,9 +61,13 @@ LoadedConfig load_whole(const std::string& path) {
 
 int report_errors(const std::string& path, const LoadedConfig& loaded, std::string_view then) {
   std::fputs(as_printed(format_errors(path, loaded.errors), STDERR_FILENO).c_str(), stderr);
-  const bool not_for_us = ::access(path.c_str(), R_OK) != 0 && errno == EACCES;
-  return complain(exit_config, text(loaded.errors.size(), " error", loaded.errors.size() == 1 ? "" : "s",
-                                    not_for_us ? text("; ", ask_as) : std::string(), then));
+  std::string next;
+  if (::access(path.c_str(), R_OK) != 0) {
+    if (errno == EACCES) next = text("; ", ask_as);
+    if (errno == ENOENT) next = "; -c FILE names another one, millrace config prints one to begin with";
+  }
+  return complain(exit_config,
+                  text(loaded.errors.size(), " error", loaded.errors.size() == 1 ? "" : "s", next, then));
 }
 
 std::string request_of(const std::string& command, const Words& words) {
@@ -101,10 +117,14 @@ int talk(const std::string& config, bool json, const std::string& command, const
   if (!loaded.errors.empty()) return report_errors(config, loaded);
   const auto said =
       ask_daemon(loaded.config.gateway.runtime_dir + "/control.sock", request_of(command, words));
-  if (!said.ok()) return complain(exit_unavailable, said.status().detail());
+  if (!said.ok()) return no_answer(said.status());
   const auto answer = read_answer(said.value());
   print((json || !answer.ok() ? said.value() : pretty_json(said.value())) + "\n");
-  if (answer.ok()) return exit_ok;
+  if (answer.ok()) {
+    for (const DaemonAnswer& warning : answer.value()["warnings"].items())
+      complain(0, "warning: " + shown(warning.text(), 4000));
+    return exit_ok;
+  }
   for (const std::string_view line : split(std::string_view(answer.status().detail()), '\n')) {
     if (!line.empty()) complain(exit_no, shown(line, 4000));
   }

@@ -28,6 +28,10 @@ void print_now(const std::string& text);
 void show_progress(const std::string& line);
 // To stderr, with a line's end; returns `code`.
 int complain(int code, const std::string& text);
+// Where is said what is wrong, while nobody is there to say it; `why`: no daemon answers.
+std::string next_alone(const Status& why);
+// Says why there is no answer and, where nobody answers, what to do next; 69.
+int no_answer(const Status& why);
 
 // of a request: names and values; empty ones are not sent
 using Words = std::vector<std::pair<std::string, std::string>>;
@@ -42,7 +46,7 @@ std::string request_of(const std::string& command, const Words& words);
 // An answer that is an error is one.
 Result<DaemonAnswer> read_answer(std::string_view json);
 
-// Asks, and prints the answer, or why there is none.
+// Asks, and prints the answer, with what it warns of in words, or why there is none.
 int talk(const std::string& config, bool json, const std::string& command, const Words& words = {});
 
 // The input of a running daemon that holds something ("tty /dev/ttyUSB0"), by the configuration at `path`;

@@ -35,7 +35,7 @@ int list_letters(LogSession& session, const C& c) {
   std::uint64_t left = c.most;
   while (left > 0 && from != "0") {
     const auto page = session.ask("dlq.ls", {{"max", text(left)}, {"from", from}});
-    if (!page.ok()) return fail(page.status().detail());
+    if (!page.ok()) return fail(page.status());
     from = page.value()["next"].text();
     if (from.empty()) return fail("the daemon's answer has no \"next\"");
     for (const std::string_view line : split(std::string_view(page.value()["lines"].text()), '\n')) {

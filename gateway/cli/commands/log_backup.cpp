@@ -3,11 +3,13 @@
 // log that is opened on the copy gets a new epoch. The logs of other versions beside ours are copied
 // likewise, where the daemon drains them, and file by file where it does not open them.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <set>
 
+#include "base/real_path.h"
 #include "base/text.h"
 #include "cli/commands/log_session.h"
 #include "log/state_file.h"
@@ -160,9 +162,25 @@ Status copy_all(LogSession& session, const std::string& folder, Copied& copied) 
   return beside ? copy_as_it_lies(root, folder, copied) : Status{};
 }
 
+// Behind links; of what is not there yet the folder that it is to be made in.
+std::string place_of(const std::string& folder) {
+  std::string there = folder;
+  while (!there.empty() && ::access(there.c_str(), F_OK) != 0)
+    there.erase(there.find('/') == std::string::npos ? 0 : there.rfind('/'));
+  return real_path(!there.empty() ? there : folder.starts_with('/') ? "/" : ".");
+}
+
 int back_up(LogSession& session, const std::string& folder) {
+  const std::string log = real_path(session.config().log.path);
+  if ((place_of(folder) + "/").starts_with(log + "/"))
+    return complain(exit_usage, text(folder, " lies in the log itself (log.path); a copy belongs elsewhere"));
   Copied copied;
-  if (Status status = copy_all(session, folder, copied); !status.ok()) return fail(status.detail());
+  if (Status status = copy_all(session, folder, copied); !status.ok()) {
+    const bool begun = status.code() == Code::io || status.code() == Code::full;
+    return fail(begun
+                    ? Status{status.code(), text(status.detail(), "; the copy in ", folder, " is not whole")}
+                    : status);
+  }
   print(text(copied.segments, " segments, ", copied.bytes, " bytes in ", folder, "\n"));
   return exit_ok;
 }

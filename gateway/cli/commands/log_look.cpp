@@ -1,5 +1,7 @@
 // millrace log ls, log stat, log forget: a question each.
+#include "base/text.h"
 #include "cli/commands/log_session.h"
+#include "decode/timestamps.h"
 
 namespace millrace {
 namespace {
@@ -21,6 +23,9 @@ constexpr Option forget_options[] = {
 int list(const C& c) { return show(c, "log.ls"); }
 int stat(const C& c) { return show(c, "log.stat"); }
 int forget(const LogForget& c) {
+  if (!c.before.empty() && !parse_time_text(c.before))
+    return complain(exit_usage, text("--before: \"", c.before,
+                                     "\" is no time, like 2026-11-20 or 2026-11-20T12:00:00Z (UTC)"));
   return show(c, "log.forget", {{"device", c.device}, {"before", c.before}}, true);
 }
 

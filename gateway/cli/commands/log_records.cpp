@@ -1,6 +1,8 @@
 // millrace log cat, log export: records as text, page after page, so that the daemon goes on with its work in
 // between.
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "base/text.h"
 #include "cli/commands/log_session.h"
@@ -41,7 +43,7 @@ int print_lane(LogSession& session, const C& c, Lane lane, std::FILE* out) {
     const auto page = session.ask(
         "log.read",
         {{"lane", lane_name(lane)}, {"from", from}, {"to", c.to ? text(c.to) : ""}, {"format", c.format}});
-    if (!page.ok()) return fail(page.status().detail());
+    if (!page.ok()) return fail(page.status());
     const std::string lines = as_printed(page.value()["lines"].text(), ::fileno(out));
     if (std::fwrite(lines.data(), 1, lines.size(), out) != lines.size())
       return fail("the output cannot be written");
@@ -57,7 +59,9 @@ int print_lane(LogSession& session, const C& c, Lane lane, std::FILE* out) {
 
 int print_records(LogSession& session, const C& c) {
   std::FILE* out = c.output.empty() ? stdout : std::fopen(c.output.c_str(), "wbx");
-  if (!out) return fail(c.output + " cannot be made (or is there already)");
+  if (!out)
+    return fail(c.output +
+                (errno == EEXIST ? " is there already" : text(" cannot be made: ", std::strerror(errno))));
   if (c.format == "csv") std::fprintf(out, "%s\n", csv_header().c_str());
   int code = exit_ok;
   for (const Lane lane : all_lanes) {
@@ -66,11 +70,14 @@ int print_records(LogSession& session, const C& c) {
   }
   const bool written = std::fflush(out) == 0 && std::ferror(out) == 0;
   const bool closed = out == stdout || std::fclose(out) == 0;
-  if (code != exit_ok) return code;  // that is told
-  return written && closed ? exit_ok : fail("the output cannot be written");
+  if (code == exit_ok && !(written && closed)) code = fail("the output cannot be written");
+  // A disk that is full wants no piece of it, nor does who asks again.
+  if (code != exit_ok && !c.output.empty()) std::remove(c.output.c_str());
+  return code;
 }
 
 int run(const C& c) {
+  if (c.to != 0 && c.from > c.to) return complain(exit_usage, "--from lies behind --to: nothing is between");
   return with_log(c.config, [&c](LogSession& session) { return print_records(session, c); });
 }
 

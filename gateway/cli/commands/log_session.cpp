@@ -65,7 +65,7 @@ void LogSession::stop_logs() {
 
 Status LogSession::open() {
   auto lock = lock_file(config_.log.path + "/lock");
-  if (!lock.ok()) return lock.status();
+  if (!lock.ok()) return {Code::unavailable, text("log.path: ", lock.status().detail())};
   lock_ = std::move(lock).value();
   folder_ = open_folder(config_.log.path);
   LogOptions options;
@@ -137,10 +137,15 @@ int with_log(const std::string& path, const std::function<int(LogSession&)>& wor
 
 int fail(const std::string& why) { return complain(exit_no, shown(why, 4000)); }
 
+int fail(const Status& why) {
+  const bool nobody = why.code() == Code::unavailable || why.code() == Code::timeout;
+  return nobody ? no_answer(why) : fail(why.detail());
+}
+
 int show(const AskOptions& options, const std::string& command, const Words& words, bool takes_long) {
   return with_log(options.config, [&](LogSession& session) {
     const auto answer = session.ask_text(command, words, takes_long);
-    if (!answer.ok()) return fail(answer.status().detail());
+    if (!answer.ok()) return fail(answer.status());
     print((options.json ? answer.value() : pretty_json(answer.value())) + "\n");
     return int{exit_ok};
   });

@@ -21,9 +21,10 @@ class LogSession {
   explicit LogSession(const Config& config);
   ~LogSession();
 
-  // An error that was answered is one.
+  // An error that was answered is one. `unavailable`: nobody answers, and there is no log to be opened.
   Result<std::string> ask_text(const std::string& command, const Words& words = {}, bool takes_long = false);
   Result<DaemonAnswer> ask(const std::string& command, const Words& words = {}, bool takes_long = false);
+  const Config& config() const { return config_; }
 
  private:
   Result<std::string> say(const std::string& command, const Words& words, bool takes_long);
@@ -46,6 +47,9 @@ class LogSession {
 int with_log(const std::string& config, const std::function<int(LogSession&)>& work);
 // To stderr, whatever control characters are in it; 1.
 int fail(const std::string& why);
+// The same; 69 and what to do next, where a daemon hangs, or neither one nor the log of a stopped one is
+// there.
+int fail(const Status& why);
 // Asks and prints the answer; an error goes to stderr. Of a daemon that does not answer it is one after half
 // a minute, or an hour.
 int show(const AskOptions& options, const std::string& command, const Words& words = {},

@@ -52,6 +52,10 @@ bool read_hidden(const char* prompt, std::string& line) {
 int run(const C& c) {
   std::string hash;
   if (!c.taken_out) {
+    if (Status status = judge_user_name(c.user); !status.ok()) {
+      std::fprintf(stderr, "%s\n", status.detail().c_str());
+      return exit_usage;
+    }
     std::string password, again;
     if (!read_hidden("Password: ", password) || password.empty()) {
       std::fputs("an empty password is none\n", stderr);

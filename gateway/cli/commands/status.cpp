@@ -1,10 +1,6 @@
 // millrace status: a page for people, JSON for programs.
 #include "cli/status_page.h"
 
-#include <cerrno>
-#include <cstring>
-
-#include "base/instance.h"
 #include "base/text.h"
 #include "cli/commands/daemon.h"
 #include "cli/page.h"
@@ -17,12 +13,6 @@ using C = AskOptions;
 using O = OptionsOf<C>;
 constexpr Option options[] = {O::config(), O::json()};
 
-// Nobody is there to say what is wrong: where it is said.
-std::string why_alone(const Status& status) {
-  if (status.detail().ends_with(std::strerror(EACCES))) return std::string(ask_as);
-  return text("systemctl status ", instance_unit(), "; journalctl -u ", instance_unit(), " -n 50");
-}
-
 int run(const C& c) {
   if (c.json) return talk(c.config, true, "status");
   const LoadedConfig loaded = load_config_file(c.config, built_kinds());
@@ -30,7 +20,7 @@ int run(const C& c) {
   const auto status = ask(loaded.config, "status");
   if (!status.ok())
     return complain(exit_unavailable,
-                    text(status.status().detail(), "\n  next: ", why_alone(status.status())));
+                    text(status.status().detail(), "\n  next: ", next_alone(status.status())));
   print(status_page(status.value(), {0, wants_colour()}));
   return status_code(status.value());
 }

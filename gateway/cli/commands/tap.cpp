@@ -64,13 +64,12 @@ class Tapping {
 
   int run() {
     const auto stat = ask(config_, "log.stat");
-    if (!stat.ok()) return complain(exit_unavailable, stat.status().detail());
+    if (!stat.ok()) return no_answer(stat.status());
     next_.assign(lane_count, stat.value()["last_number"].whole() + 1);
     while (!ended() && !full_) {
       for (const Lane lane : all_lanes) {
         if (!c_.lane.empty() && c_.lane != lane_name(lane)) continue;
-        if (const Status status = look(lane); !status.ok())
-          return complain(exit_unavailable, status.detail());
+        if (const Status status = look(lane); !status.ok()) return no_answer(status);
       }
       if (std::fflush(stdout) != 0) return exit_ok;  // whoever read it is gone
       wait_readable(-1, look_every);

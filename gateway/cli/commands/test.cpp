@@ -198,15 +198,28 @@ class Tryout {
     if (!arguments_.json) tell(arrival, records.size(), status, unread);
   }
 
+  static bool leads_here(const RouteConfig& route, const Arrival& arrival) {
+    if (route.topic.empty()) return true;
+    const auto pattern = TopicPattern::parse(route.topic);
+    TopicMatch match;
+    return pattern.ok() && pattern.value().matches(arrival.channel, match);
+  }
+
   // Whether what no route before it wanted comes to a route that says so.
   bool is_dropped(const Arrival& arrival) const {
-    return std::ranges::any_of(plan_.routes, [&](const RouteConfig& route) {
-      if (!route.ignore) return false;
-      if (route.topic.empty()) return true;
-      const auto pattern = TopicPattern::parse(route.topic);
-      TopicMatch match;
-      return pattern.ok() && pattern.value().matches(arrival.channel, match);
+    return std::ranges::any_of(plan_.routes, [&arrival](const RouteConfig& route) {
+      return route.ignore && leads_here(route, arrival);
     });
+  }
+
+  // Where no route leads from its topic, those that there are; else nothing.
+  std::string other_routes(const Arrival& arrival) const {
+    std::string topics;
+    for (const RouteConfig& route : plan_.routes) {
+      if (leads_here(route, arrival)) return {};
+      topics += text(topics.empty() ? "routes: " : ", ", route.topic);
+    }
+    return topics.empty() ? topics : topics + "\n";
   }
 
   void tell(const Arrival& arrival, std::size_t records, const Status& status, const Unread& unread) {
@@ -219,7 +232,9 @@ class Tryout {
       print(text(unread.no_value, unread.no_value == 1 ? " value that is none" : " values that are none",
                  " (null, nan, inf, empty): no fault\n"));
     if (unread.latin1) print("text that is no UTF-8 was read as ISO 8859-1\n");
-    if (!status.ok()) print(text("FAILED, nothing of it enters: ", shown(status.detail(), 1000), "\n"));
+    if (!status.ok())
+      print(
+          text("FAILED, nothing of it enters: ", shown(status.detail(), 1000), "\n", other_routes(arrival)));
     else if (unread.any()) print(text("FAILED, the rest enters: ", shown(unread.reason(), 1000), "\n"));
   }
 

@@ -53,7 +53,7 @@ class Watching {
   }
 
   int print_once() {
-    if (const Status status = ask_all(); !status.ok()) return complain(exit_unavailable, status.detail());
+    if (const Status status = ask_all(); !status.ok()) return no_answer(status);
     const auto [rows, columns] = Terminal::size();
     for (const std::string& line : top_screen(answers_, choice_, rows, columns, wants_colour()).lines)
       print(line + "\n");
@@ -145,9 +145,9 @@ class Watching {
 
 int once_as_json(const Config& config) {
   const auto status = ask_text(config, "status");
-  if (!status.ok()) return complain(exit_unavailable, status.status().detail());
+  if (!status.ok()) return no_answer(status.status());
   const auto devices = ask_text(config, "devices", {{"max", text(devices_asked)}});
-  if (!devices.ok()) return complain(exit_unavailable, devices.status().detail());
+  if (!devices.ok()) return no_answer(devices.status());
   print(text("{\"status\":", status.value(), ",\"devices\":", devices.value(), "}\n"));
   return exit_ok;
 }

@@ -146,7 +146,7 @@ class Following {
     Words words{{"device", c_.device}, {"after", text(after)}};
     while (!ended() && clock_.now() - began_ < c_.wait) {
       const auto found = ask(config_, "log.device", words);
-      if (!found.ok()) return complain(exit_unavailable, found.status().detail());
+      if (!found.ok()) return no_answer(found.status());
       if (number_.empty() && found.value()["number"].whole() > 0) {
         begin(found.value());
         words = {{"device", c_.device}, {"number", number_}, {"lane", lane_}};
@@ -231,7 +231,7 @@ int run(const C& c) {
   if (!loaded.errors.empty()) return report_errors(c.config, loaded);
   end_on_signals();
   const auto found = ask_text(loaded.config, "log.device", {{"device", c.device}});
-  if (!found.ok()) return complain(exit_unavailable, found.status().detail());
+  if (!found.ok()) return no_answer(found.status());
   const auto answer = DaemonAnswer::read(found.value());
   const Sequence number = answer.value()["number"].whole();
   if (c.json) print(found.value() + "\n");

@@ -304,8 +304,19 @@ name = "central"
 )");
   CHECK(errors.find("m.toml:2:1: [log]: nothing is called \"max_sise\" here; did you mean \"max_size\"?") !=
         std::string::npos);
-  CHECK(errors.find("m.toml:3:19: [log]: \"commit_interval\" must be a duration in quotes") !=
+  CHECK(errors.find("m.toml:3:19: [log]: \"commit_interval\" is \"soon\", which is no duration, like") !=
         std::string::npos);
+  for (const char* bare : {"block", "yes", "no", "1s", "512MiB", "192.0.2.7:502", "2026-11", "tru"}) {
+    CAPTURE(bare);
+    CHECK(errors_of(text("[log]\nwhen_full = ", bare, "\n")).find("stand in quotes, true and false do not") !=
+          std::string::npos);
+  }
+  CHECK(errors_of("[log]\nwhen_full = \"block\nmax_size = \"1MiB\"\n")
+            .find("is its quote closed in this line?") != std::string::npos);
+  CHECK(
+      errors_of("[log]\ncommit_interval = 5\nmax_size = \"512 mb\"\n") ==
+      "m.toml:2:19: [log]: \"commit_interval\" must be a duration in quotes, like \"200ms\", \"30s\" or \"7d\"\n"
+      "m.toml:3:12: [log]: \"max_size\" is \"512 mb\", which is no size, like \"64KiB\" or \"512MiB\"\n");
   CHECK(errors.find("m.toml:4:13: [log]: \"when_full\" is \"drop\"; it can be \"evict\", \"block\"") !=
         std::string::npos);
   CHECK(errors.find(
@@ -398,11 +409,15 @@ TEST_CASE("config: what stops the parser itself has a line, and a byte order mar
   CHECK(errors_of(std::string("\xEF\xBB\xBF") + minimal) == "");
   CHECK(errors_of(std::string("# late\n\xEF\xBB\xBF") + minimal)
             .find("m.toml:2:1: a character that is not ASCII") == 0);
+  for (const char* mark : {"\xFF\xFE", "\xFE\xFF"})
+    CHECK(errors_of(std::string(mark) + minimal).find("m.toml:1:1: the file is UTF-16") == 0);
 }
 
 TEST_CASE("config: a port to listen on is an address of numbers") {
   CHECK(errors_of(std::string(minimal) + "[observe]\nlisten = \"localhost:9464\"\n")
             .find("is not ADDRESS:PORT") != std::string::npos);
+  CHECK(errors_of(std::string(minimal) + "[observe]\nlisten = \"127.0.0.1:99999\"\n")
+            .find("a port up to 65535") != std::string::npos);
   for (const char* good : {"", "127.0.0.1:9464", "[::]:9464", "[fe80::1%eth0]:9464"}) {
     CAPTURE(good);
     CHECK(errors_of(text(minimal, "[observe]\nlisten = \"", good, "\"\n")) == "");
@@ -637,6 +652,24 @@ TEST_CASE(
   REQUIRE(windows.size() == 1);
   CHECK(windows[0].line == 12);
   CHECK(windows[0].message.find("state_max") != std::string::npos);
+}
+
+TEST_CASE("config: a file in the place of a folder is told before the start") {
+  const std::string file = temporary("file", "", 0600);
+  const auto warned = [](const std::string& log, const std::string& runtime) {
+    const auto loaded = load_config(
+        text("[log]\npath = \"", log, "\"\n[gateway]\nruntime_dir = \"", runtime, "\"\n"), "m.toml");
+    std::string all;
+    for (const std::string& warning : disk_warnings(loaded, "m.toml")) {
+      if (warning.find("cannot start") != std::string::npos) all += warning + "\n";
+    }
+    return all;
+  };
+  CHECK(warned("/tmp", "/tmp/not/yet") == "");
+  CHECK(warned(file + "/log", "/tmp") ==
+        text("m.toml:2: log.path ", file, "/log: ", file, " is no folder; the gateway cannot start\n"));
+  CHECK(warned("/tmp/not/yet", file) ==
+        text("gateway.runtime_dir ", file, ": ", file, " is no folder; the gateway cannot start\n"));
 }
 
 TEST_CASE("config: what the disk under the log will do is warned of, with key and line") {
