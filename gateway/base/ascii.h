@@ -10,14 +10,7 @@ namespace millrace {
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 constexpr bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 constexpr char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-// What it is worth in base 16; -1: it is no such digit.
-constexpr int hex_digit(char c) {
-  if (is_digit(c)) return c - '0';
-  const char small = lower(c);
-  return small >= 'a' && small <= 'f' ? small - 'a' + 10 : -1;
-}
-
-// 0 to 15; -1: it is none.
+// What it is worth in base 16, 0 to 15; -1: it is no such digit.
 constexpr int hex_digit(char c) {
   if (is_digit(c)) return c - '0';
   const char small = lower(c);
