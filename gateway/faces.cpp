@@ -87,9 +87,8 @@ Status Faces::open_control() {
   log_commands_ = std::make_unique<LogCommands>(of_.loop, of_.log, of_.retry_letter, of_.leftovers);
   for (auto& [name, command] : log_commands_->table())
     control_->add(name, command.changes, std::move(command.run));
-  control_->add("reload", true, [this](const ControlRequest&, ControlServer::Reply reply) {
-    reply(reply_of(of_.reload()));
-  });
+  control_->add("reload", true,
+                [this](const ControlRequest&, ControlServer::Reply reply) { reply(reply_of(of_.reload())); });
   control_->add("forget", true, [this](const ControlRequest& request, ControlServer::Reply reply) {
     const std::string name = control_word(request, "uplink");
     if (name.empty() || name.front() == '@') return reply(control_error("which uplink?"));

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t whole_letters_max = 8;
 constexpr std::size_t letter_bytes_max = 4 << 20;  // of payloads, about: unpacked they are held
-constexpr std::size_t retried_at_once = 64;  // payloads that are decoded again and share a commit
+constexpr std::size_t retried_at_once = 64;        // payloads that are decoded again and share a commit
 
 void write_letter(JsonWriter& json, Sequence number, const Record& record, std::size_t payload_max) {
   const auto& dead = std::get<DeadDetail>(record.detail->body);

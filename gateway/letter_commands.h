@@ -39,8 +39,8 @@ class LetterCommands {
   };
   using Found = std::function<void(Result<Letters>)>;
   // A page of the letters of `range`, the newest first (down) or the oldest (up), without those that were
-  // struck: `max` at most, and no more behind some megabytes of payloads. A page has at least one unless there
-  // is none left. `unreadable`: of the rows before `range`, where nothing else was found.
+  // struck: `max` at most, and no more behind some megabytes of payloads. A page has at least one unless
+  // there is none left. `unreadable`: of the rows before `range`, where nothing else was found.
   void find(Range range, Log::Direction direction, std::size_t max, Found found,
             std::vector<Sequence> unreadable = {});
 

@@ -185,7 +185,7 @@ TEST_CASE("conditions: what would hold for nothing is none") {
           std::string::npos);
   }
   CHECK(parse_condition("a == x").status().detail() ==
-        "\"x\" is neither a number, true, false, null nor a text in quotes");
+        "when = \"a == x\": \"x\" is neither a number, true, false, null nor a text in quotes");
   for (const char* good : {"type == \"it's\"", "'a or b' == 1", "data.'not x'", "or == 1", "Total Power > 5",
                            "x == 'a or b'", "Power (W) > 5", "x != null and y == 'a and b'"}) {
     CAPTURE(good);
