@@ -84,7 +84,7 @@ Status claim(int fd, const std::string& device) {
     return errno == EWOULDBLOCK ? Status{Code::unavailable, device + " is in use by another program"}
                                 : status_from_errno(errno, "lock " + device);
   if (::ioctl(fd, TIOCEXCL) == 0) return {};
-  if (errno == ENOTTY) return {Code::invalid, device + " is no serial port"};
+  if (errno == ENOTTY) return {Code::unavailable, device + " is no serial port"};
   return status_from_errno(errno, "lock " + device);
 }
 

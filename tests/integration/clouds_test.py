@@ -646,7 +646,7 @@ class Packed(North):
         self.assertIn("text", gateway.text())
 
     def weeks_to(self, judge):
-        """Twenty days of backlog, the value 13 of the fourteenth; what was stored, and {(number of the exception, of several rows)}."""
+        """Forty days of backlog, the value 13 of the fourteenth; what was stored, and {(number of the exception, of several rows)}."""
         class Table(Stub):
             more = (("X-ClickHouse-Summary", "{}"),)
 
@@ -667,11 +667,11 @@ class Packed(North):
         stub = Table()
         self.addCleanup(stub.end)
         self.start(stub.url, 'dialect = "clickhouse"\ntable = "readings"\n')
-        for day in range(20):
-            self.say("pump", "flow", day, ts=1_790_000_000 - 86_400 * (20 - day))
+        for day in range(40):
+            self.say("pump", "flow", day, ts=1_790_000_000 - 86_400 * (40 - day))
         stub.there = True
         self.drained()
-        self.assertEqual(sorted(stub.records), [day for day in range(20) if day != 13])
+        self.assertEqual(sorted(stub.records), [day for day in range(40) if day != 13])
         self.assertEqual(self.metric("millrace_uplink_refused_records_total"), 1)
         self.assertEqual({(252, True), (469, False), (0, True)} - stub.answers, set())
         self.assertIn("VIOLATED_CONSTRAINT", self.command("dlq", "ls").stdout)

@@ -421,6 +421,7 @@ class Chatter(threading.Thread):
     def __init__(self, line):
         super().__init__(daemon=True)
         self.line, self.fd, self.over = line, None, threading.Event()
+        self.begun = set()  # what came behind a pause, as no UART makes one in a line: this machine was busy
 
     def plug(self, pid):
         self.fd, self.near = raw_pty()
@@ -449,19 +450,20 @@ class Chatter(threading.Thread):
             return False
 
     def run(self):
-        said = 0
+        line, last = b"  1234.5 kg\r\n", time.monotonic()
         while not self.over.is_set():
             up = self.fd is not None and self.heard()
-            for byte in b"  1234.5 kg\r\n":
-                fd = self.fd
+            for at in range(len(line)):
+                if time.monotonic() - last > 0.025:
+                    self.begun |= {line[begin:].decode().strip() for begin in (max(at - 1, 0), at)}
+                last, fd = time.monotonic(), self.fd
                 if fd is not None and (up or self.heard()):
                     up = True
                     try:
-                        os.write(fd, bytes([byte]))
+                        os.write(fd, line[at:at + 1])
                     except OSError:
                         pass
                 time.sleep(0.001)
-            said += 1
 
 
 class InTheMiddle(SerialSite):
@@ -488,7 +490,10 @@ class InTheMiddle(SerialSite):
         scale.over.set()
         scale.join()
         wait_for(lambda: len(self.records()) >= self.metric("millrace_serial_lines_total") - 1, "they are committed")
-        self.assertEqual({(r["value"], r.get("unit")) for r in self.records()}, {(1234.5, "kg")})
+        behind_pauses = {(float(tail.split()[0]), "kg") for tail in scale.begun if re.fullmatch(r"[0-9.]*[0-9] kg", tail)}
+        found = {(r["value"], r.get("unit")) for r in self.records()}
+        self.assertIn((1234.5, "kg"), found)
+        self.assertLessEqual(found, {(1234.5, "kg")} | behind_pauses)
         self.assertGreater(self.metric("millrace_serial_discarded_bytes_total"), 0)
 
     @unittest.skipUnless(int(os.environ.get("MILLRACE_KILLS", "4")) >= 50, "a minute: in full (serial_pouring)")

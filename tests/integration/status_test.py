@@ -96,7 +96,11 @@ class Drill(Seen, Site):
         self.file = self.config(self.south.port, self.north.port, gateway=TRUSTED)
         gateway = self.gateway(self.file, wrapper=("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"))
         self.assertEqual([os.readlink(f"/proc/{gateway.process.pid}/fd/{stream}") for stream in (0, 1, 2)], ["/dev/null"] * 3)
-        self.publish(self.south.port, "tele/press-1/SENSOR", '{"value": 1}')
+
+        def entered():  # it cannot say when it is ready
+            self.publish(self.south.port, "tele/press-1/SENSOR", '{"value": 1}')
+            return "press-1" in self.command("log", "cat").stdout
+        wait_for(entered, "a reading is committed")
         self.north.stop(signal.SIGKILL)  # that is told, to nobody
         self.named("uplink central", "next: see that the other side runs", 1)
         for words in (("log", "cat"), ("check",), ("log", "ls")):
