@@ -85,7 +85,11 @@ std::uint64_t digest64(BytesView bytes, std::uint64_t seed) {
   const std::byte* at = bytes.data();
   std::size_t left = bytes.size();
   for (; left >= 8; at += 8, left -= 8) hash = mix(hash ^ load_le64(at)) + 0x9E3779B97F4A7C15ULL;
-  return mix(hash ^ (left > 0 ? load_le64(at, left) : 0));
+  if (left == 0) return mix(hash);
+  // The last eight bytes in one, those in front of the rest shifted out.
+  const std::uint64_t rest =
+      bytes.size() >= 8 ? load_le64(at + left - 8) >> (8 * (8 - left)) : load_le64(at, left);
+  return mix(hash ^ rest);
 }
 
 std::string to_hex(BytesView bytes) {

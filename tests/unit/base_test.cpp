@@ -46,6 +46,8 @@ TEST_CASE("crc32c gives the check value of RFC 3720") {
 TEST_CASE("digest64 is stable: it is stored in inbox files") {
   CHECK(digest64(bytes_of("")) == digest64(bytes_of("")));
   CHECK(digest64(bytes_of("millrace")) == 5805354151595851820ULL);
+  CHECK(digest64(bytes_of("millrace/1.5")) == 11902391344207014702ULL);
+  CHECK(digest64(bytes_of("abc")) == 7266200788007315294ULL);
   CHECK(digest64(bytes_of("a")) != digest64(bytes_of({"a\0", 2})));
 }
 
