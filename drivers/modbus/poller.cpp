@@ -283,7 +283,8 @@ void Poller::take_silence(const BusSchedule::Job& job, const Reply& outcome, Dur
   metrics_.silent.add();
   const int silences = job.probe ? 0 : ++silent_of(job).times;
   if (schedule_.silent(job, cost, parts_.clock.now(), rng_) != BusSchedule::Change::died) {
-    if (silences >= mute_after) take_exception(job, Exception::no_response, round);
+    if (silences >= std::max(mute_after, config_.failures_max))
+      take_exception(job, Exception::no_response, round);
     return;
   }
   if (states_[job.device].down) return;  // told when the bus went

@@ -102,7 +102,7 @@ std::string_view nearest_word(std::string_view word, const std::vector<std::stri
                       shorter = std::min(word.size(), candidate.size());
     if (longer - shorter >= best_distance) continue;
     const std::size_t distance = edit_distance(word, candidate);
-    if (distance < best_distance) {
+    if (distance < best_distance && 2 * distance <= longer) {  // "top" is nothing like "foo"
       best_distance = distance;
       best = candidate;
     }

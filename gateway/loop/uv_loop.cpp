@@ -21,6 +21,7 @@ namespace millrace {
 namespace {
 constexpr int accepts_a_turn = 16;      // of each listener: whoever is connected already is served in between
 constexpr std::uint64_t rest_ms = 100;  // of a listener that found no descriptor
+constexpr Duration idle_worker_stays = std::chrono::minutes(1);
 
 thread_local const UvLoop* turning_here = nullptr;
 
@@ -454,15 +455,32 @@ void UvLoop::run_posted() {
   }
 }
 
+void UvLoop::let_idle_workers_go() {
+  std::erase_if(workers_, [now = now()](const auto& worker) {
+    const Use& use = *worker.second.use;
+    return use.tasks == 0 && now - use.since >= idle_worker_stays;
+  });
+}
+
 void UvLoop::run_blocking(std::string_view worker, Task work, Task done) {
   auto found = workers_.find(worker);
   if (found == workers_.end()) {
-    found = workers_.emplace(worker, std::make_unique<Worker>(std::string(worker))).first;
+    let_idle_workers_go();
+    found =
+        workers_
+            .emplace(worker, Employed{std::make_unique<Worker>(std::string(worker)), std::make_shared<Use>()})
+            .first;
   }
-  found->second->run([this, work = std::move(work), done = std::move(done)]() mutable {
+  const std::shared_ptr<Use>& use = found->second.use;
+  ++use->tasks;
+  found->second.worker->run([this, use, work = std::move(work), done = std::move(done)]() mutable {
     work();
     work = nullptr;
-    post(std::move(done));
+    post([this, use = std::move(use), done = std::move(done)] {
+      --use->tasks;
+      use->since = now();
+      done();
+    });
   });
 }
 

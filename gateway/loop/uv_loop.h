@@ -33,6 +33,8 @@ class UvLoop final : public Loop {
   WallTime wall() const override { return clock_->wall(); }
   std::unique_ptr<Timer> after(Duration delay, Task task) override;
   void post(Task task) override;
+  // A worker that nothing was handed to for a minute ends when another begins: names come and go with
+  // reloads.
   void run_blocking(std::string_view worker, Task work, Task done) override;
   bool on_loop_thread() const override { return std::this_thread::get_id() == thread_; }
   std::unique_ptr<Watch> watch_readable(int fd, Task ready) override;
@@ -44,14 +46,24 @@ class UvLoop final : public Loop {
   struct Uv;  // libuv itself, known to uv_loop.cpp only
 
  private:
+  // A worker, and how many of its tasks are not done with yet; on the loop. Those outlive join_workers().
+  struct Use {
+    std::size_t tasks = 0;
+    Instant since;  // of the last one's end
+  };
+  struct Employed {
+    std::unique_ptr<Worker> worker;
+    std::shared_ptr<Use> use;
+  };
   void run_posted();
+  void let_idle_workers_go();
 
   std::unique_ptr<Clock> clock_;
   std::thread::id thread_;
   std::unique_ptr<Uv> uv_;
   std::mutex mutex_;
   std::vector<Task> posted_;
-  std::map<std::string, std::unique_ptr<Worker>, std::less<>> workers_;
+  std::map<std::string, Employed, std::less<>> workers_;
 };
 
 }  // namespace millrace

@@ -35,6 +35,8 @@ TEST_CASE("the nearest word is offered only when it is near") {
   CHECK(nearest_word("server", known) == "servers");
   CHECK(nearest_word("clientid", known) == "client_id");
   CHECK(nearest_word("durability", known).empty());
+  CHECK(nearest_word("foo", {"top", "tap"}).empty());
+  CHECK(nearest_word("tp", {"top"}) == "top");
 }
 
 TEST_CASE("crc32c gives the check value of RFC 3720") {

@@ -7,7 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <future>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -234,6 +238,43 @@ TEST_CASE("loop: who sends without end is read one buffer a turn, so that his ne
   over = true;
   CHECK(heard[0] == 4'000'000);
   CHECK(biggest <= 2 * (64 << 10));  // the turn's own task may come before or after its read
+}
+
+TEST_CASE("workers: whose name nobody calls any more ends when another begins, unless it is at work") {
+  struct Moved : Clock {
+    Instant now() const override { return {at.load()}; }
+    WallTime wall() const override { return {0}; }
+    std::atomic<std::int64_t> at{1};
+  };
+  auto clock = std::make_unique<Moved>();
+  Moved& moved = *clock;
+  UvLoop loop(std::move(clock));
+  const auto threads = [] {
+    std::set<std::string> names;
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+      std::ifstream comm(task.path() / "comm");
+      std::string name;
+      if (std::getline(comm, name)) names.insert(name);
+    }
+    return names;
+  };
+  std::promise<void> end;
+  loop.run_blocking(
+      "busy", [&] { end.get_future().wait(); }, [&] { loop.stop(); });
+  for (int bus = 0; bus < 5; ++bus) {
+    loop.run_blocking(
+        text("bus-", bus), [] {}, [&] { loop.stop(); });
+    loop.run();
+    moved.at += std::chrono::nanoseconds(20s).count();
+  }
+  const std::set<std::string> left = threads();
+  CHECK(left.contains("busy"));
+  CHECK_FALSE(left.contains("bus-0"));
+  CHECK_FALSE(left.contains("bus-1"));
+  CHECK(left.contains("bus-2"));  // forty seconds had passed when the last began
+  CHECK(left.contains("bus-4"));
+  end.set_value();
+  loop.run();
 }
 
 TEST_CASE("workers: who is at work is known by name, without a lock") {

@@ -842,6 +842,17 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("modbus bus: who says nothing at all is dead, not mute, however patient one is with it") {
+  Bus bus(2);
+  bus.config.failures_max = 20;
+  bus.start();
+  bus.line->slaves[2].dead = true;
+  bus.run(5min);
+  CHECK(bus.refusals.empty());
+  CHECK(
+      std::ranges::any_of(bus.changes, [](const auto& change) { return change.device == 1 && !change.up; }));
+}
+
 TEST_CASE("modbus bus: with the port all devices go, told once, and come back; a full inbox asks nothing") {
   Bus bus(4);
   bus.start();
