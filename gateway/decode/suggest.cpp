@@ -180,11 +180,7 @@ class Shaper {
       if (could && names_each(other)) name = &other;
     }
     if (!value || !name || !names_each(*name)) return;
-    value_ = value;
-    name_ = name;
-    unit_ = best_member(message, unit_names, word);
-    used_.insert(name_);
-    if (unit_) used_.insert(unit_);
+    call_by(value, name, best_member(message, unit_names, word));
   }
 
   // A message that is a value and its name: {"tagPath": "Line1/Speed", "value": 42.5}.
@@ -200,9 +196,14 @@ class Shaper {
              rank_in(quality_names, called) == std::size(quality_names);
     });
     if (!name || !value || !sole) return;
+    call_by(value, name, best_member(root, unit_names, word));
+  }
+
+  // The members of a message that are a reading's value, its name and, where there is one, its unit.
+  void call_by(const std::string* value, const std::string* name, const std::string* unit) {
     value_ = value;
     name_ = name;
-    unit_ = best_member(root, unit_names, word);
+    unit_ = unit;
     used_.insert(name_);
     if (unit_) used_.insert(unit_);
   }

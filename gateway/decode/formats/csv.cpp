@@ -7,11 +7,10 @@
 #include <set>
 
 #include "base/text.h"
-#include "base/utf16.h"
-#include "base/utf8.h"
 #include "config/toml.h"
 #include "decode/cells.h"
 #include "decode/format_kind.h"
+#include "decode/text_payload.h"
 
 namespace millrace {
 namespace {
@@ -123,15 +122,9 @@ class CsvFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     std::string converted;
-    std::string_view rest = without_mark(text_of(payload.arrival.bytes));
-    if (!strict_ && read_utf16(rest, converted)) rest = converted;
-    while (!rest.empty() && std::string_view("\0\r\n", 3).find(rest.back()) != std::string_view::npos)
-      rest.remove_suffix(1);
-    if (find_fault(rest, Controls::all).kind == TextFault::not_utf8) {
-      if (strict_) return {Code::invalid, "CSV: not UTF-8"};
-      unread.latin1 = true;
-      rest = converted = utf8_of_latin1(rest);
-    }
+    const auto given = text_of_payload(payload, "CSV", strict_, converted, unread);
+    if (!given.ok()) return given.status();
+    const std::string_view rest = given.value();
     JsonWalk walk(*plan_, payload, out, unread);
     Lines lines{rest, rest, separator_, Cells(columns_.size())};
     while (lines.blank()) lines.pass();  // a heading begins with a word
@@ -167,10 +160,7 @@ class CsvFormat final : public PayloadFormat {
                      whole ? text(lines.cells.size(), " cells for ", columns.size(), " columns")
                            : std::string(lines.why));
       }
-      if (walk.fault().ok()) continue;
-      out.resize(before);
-      unread.clear();
-      return walk.fault();
+      if (!walk.fault().ok()) return end_of_walk(walk, out, before, unread);
     }
     if (!any) ++unread.no_value;
     return {};

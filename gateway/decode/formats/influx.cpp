@@ -10,10 +10,9 @@
 #include "base/ascii.h"
 #include "base/label.h"
 #include "base/text.h"
-#include "base/utf16.h"
-#include "base/utf8.h"
 #include "config/toml.h"
 #include "decode/format_kind.h"
+#include "decode/text_payload.h"
 #include "decode/influx_line.h"
 #include "decode/json_walk.h"
 
@@ -91,15 +90,9 @@ class InfluxFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     std::string converted;
-    std::string_view all = without_mark(text_of(payload.arrival.bytes));
-    if (!strict_ && read_utf16(all, converted)) all = converted;
-    while (!all.empty() && std::string_view("\0\r\n", 3).find(all.back()) != std::string_view::npos)
-      all.remove_suffix(1);
-    if (find_fault(all, Controls::all).kind == TextFault::not_utf8) {
-      if (strict_) return {Code::invalid, "influx: not UTF-8"};
-      unread.latin1 = true;
-      all = converted = utf8_of_latin1(all);
-    }
+    const auto given = text_of_payload(payload, "influx", strict_, converted, unread);
+    if (!given.ok()) return given.status();
+    const std::string_view all = given.value();
     JsonWalk walk(*plan_, payload, out, unread);
     InfluxLine line;
     bool any = false;
@@ -121,10 +114,7 @@ class InfluxFormat final : public PayloadFormat {
       walk.skipped(text("line ", number), at - from, odd);
     }
     if (!any) ++unread.no_value;
-    if (walk.fault().ok()) return {};
-    out.resize(before);
-    unread.clear();
-    return walk.fault();
+    return end_of_walk(walk, out, before, unread);
   }
 
   RouteJudge* judge() const override { return plan_->judge.get(); }

@@ -6,11 +6,11 @@
 #include <algorithm>
 
 #include "base/text.h"
-#include "base/utf16.h"
 #include "base/utf8.h"
 #include "config/key_text.h"
 #include "decode/cells.h"
 #include "decode/format_kind.h"
+#include "decode/text_payload.h"
 #include "decode/pair_line.h"
 
 namespace millrace {
@@ -27,15 +27,9 @@ class PairsFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     std::string converted;
-    std::string_view all = without_mark(text_of(payload.arrival.bytes));
-    if (!strict_ && read_utf16(all, converted)) all = converted;
-    while (!all.empty() && std::string_view("\0\r\n", 3).find(all.back()) != std::string_view::npos)
-      all.remove_suffix(1);
-    if (find_fault(all, Controls::all).kind == TextFault::not_utf8) {
-      if (strict_) return {Code::invalid, "pairs: not UTF-8"};
-      unread.latin1 = true;
-      all = converted = utf8_of_latin1(all);
-    }
+    const auto given = text_of_payload(payload, "pairs", strict_, converted, unread);
+    if (!given.ok()) return given.status();
+    const std::string_view all = given.value();
     JsonWalk walk(*plan_, payload, out, unread);
     PairLine pairs(separator_);
     bool any = false;
@@ -58,10 +52,7 @@ class PairsFormat final : public PayloadFormat {
       at = end + (all.substr(end).starts_with("\r\n") ? 2 : 1);
     }
     if (!any) ++unread.no_value;
-    if (walk.fault().ok()) return {};
-    out.resize(before);
-    unread.clear();
-    return walk.fault();
+    return end_of_walk(walk, out, before, unread);
   }
 
   RouteJudge* judge() const override { return plan_->judge.get(); }

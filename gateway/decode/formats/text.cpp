@@ -3,11 +3,11 @@
 // pattern does not match is told. A value's place is the byte where it stands. What a payload may cost is
 // bounded: payload_steps_max of the pattern, then the rest is refused.
 #include "base/text.h"
-#include "base/utf16.h"
 #include "base/utf8.h"
 #include "config/toml.h"
 #include "decode/cells.h"
 #include "decode/format_kind.h"
+#include "decode/text_payload.h"
 
 namespace millrace {
 namespace {
@@ -37,15 +37,9 @@ class TextFormat final : public PayloadFormat {
   Status decode(const Payload& payload, std::vector<Record>& out, Unread& unread) const override {
     const std::size_t before = out.size();
     std::string converted;
-    std::string_view all = without_mark(text_of(payload.arrival.bytes));
-    if (!strict_ && read_utf16(all, converted)) all = converted;
-    while (!all.empty() && (all.back() == '\0' || all.back() == '\r' || all.back() == '\n'))
-      all.remove_suffix(1);
-    if (find_fault(all, Controls::all).kind == TextFault::not_utf8) {
-      if (strict_) return {Code::invalid, "text: not UTF-8"};
-      unread.latin1 = true;
-      all = converted = utf8_of_latin1(all);
-    }
+    const auto given = text_of_payload(payload, "text", strict_, converted, unread);
+    if (!given.ok()) return given.status();
+    const std::string_view all = given.value();
     JsonWalk walk(*plan_, payload, out, unread);
     Turn turn{*this, walk, all, payload_steps_max};
     bool any = false;
@@ -64,10 +58,7 @@ class TextFormat final : public PayloadFormat {
       }
     }
     if (!any) ++unread.no_value;
-    if (walk.fault().ok()) return {};
-    out.resize(before);
-    unread.clear();
-    return walk.fault();
+    return end_of_walk(walk, out, before, unread);
   }
 
   RouteJudge* judge() const override { return plan_->judge.get(); }
