@@ -22,7 +22,7 @@ import north
 import read_batch
 import zstandard
 from north import North
-from testsite import BUILD, ROOT, Process, wait_for
+from testsite import BUILD, ROOT, Process, serve_each, wait_for
 
 
 class Outages(North):
@@ -234,15 +234,7 @@ class Liar:
         if buffer:  # of the kernel, for what is not read
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.talk, args=(client,), daemon=True).start()
+        serve_each(self.listener, self.talk)
 
     def talk(self, client):
         try:
@@ -672,15 +664,7 @@ class Tunnels:
     def __init__(self):
         self.listener, self.asked = socket.create_server(("127.0.0.1", 0)), 0
         self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.let_through, args=(client,), daemon=True).start()
+        serve_each(self.listener, self.let_through)
 
     def let_through(self, client):
         head = b""

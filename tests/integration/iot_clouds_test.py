@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from north import North
-from testsite import free_port, wait_for
+from testsite import free_port, serve_each, wait_for
 
 import paho.mqtt.client as paho
 
@@ -81,15 +81,7 @@ class Gate:
         self.broker, self.judge, self.spoken, self.connects, self.ended = broker, judge, [], [], 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                raw, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.talk, args=(raw,), daemon=True).start()
+        serve_each(self.listener, self.talk)
 
     def talk(self, raw):
         try:

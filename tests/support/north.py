@@ -18,7 +18,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from testsite import BUILD, ROOT, Process, Site, free_port, jars, listening, wait_for
+from testsite import BUILD, ROOT, Process, Site, free_port, jars, listening, serve_each, wait_for
 
 
 def ask(url, body=None, headers=None, method=None, timeout=60):
@@ -307,17 +307,12 @@ class Relay:
     def __init__(self, to):
         self.to, self.cut, self.up, self.down, self.listener = to, 0, 0, 0, socket.create_server(("127.0.0.1", 0))
         self.port, self.lock = self.listener.getsockname()[1], threading.Lock()
-        threading.Thread(target=self.serve, daemon=True).start()
+        serve_each(self.listener, self.relay)
 
-    def serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self.to))
-            threading.Thread(target=self.pump, args=(client, server, True), daemon=True).start()
-            threading.Thread(target=self.pump, args=(server, client, False), daemon=True).start()
+    def relay(self, client):
+        server = socket.create_connection(("127.0.0.1", self.to))
+        threading.Thread(target=self.pump, args=(client, server, True), daemon=True).start()
+        self.pump(server, client, False)
 
     def passes(self, size, up):
         """Counts it; False: it is kept back."""

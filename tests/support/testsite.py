@@ -80,6 +80,18 @@ def free_port():
         return port
 
 
+def serve_each(listener, talk):
+    """A server of a test: each connection is `talk`'s, in a thread of its own, until the listener is closed."""
+    def accept():
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=talk, args=(client,), daemon=True).start()
+    threading.Thread(target=accept, daemon=True).start()
+
+
 def wait_for(condition, what, seconds=30):
     deadline = time.monotonic() + seconds
     while True:
