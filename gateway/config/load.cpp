@@ -217,10 +217,17 @@ LoadedConfig reload_config_file(const std::string& path, const Kinds& kinds, con
   LoadedConfig fresh = load_config(content.value(), path, kinds);
   if (!fresh.errors.empty()) return fresh;
   LoadedConfig loaded = load_config(content.value(), path, kinds, &running);
-  for (const std::string& what : keep_fixed(running, fresh.config)) {
+  const std::vector<std::string> kept = keep_fixed(running, fresh.config);
+  for (const std::string& what : kept) {
     loaded.warnings.push_back(
         text("reload: ", what, " cannot change at run time; left as it was until the next start"));
   }
+  if (loaded.errors.empty()) return loaded;
+  std::string beside;
+  for (const std::string& what : kept) beside += (beside.empty() ? "" : ", ") + what;
+  loaded.errors.push_back({0, 0,
+                           text("good for a start, but not beside ", beside,
+                                " as it runs, which cannot change at run time: restart the gateway")});
   return loaded;
 }
 

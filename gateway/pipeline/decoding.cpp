@@ -21,6 +21,11 @@ void keep_boot(const Detail& of, std::vector<Record>& records) {
   }
 }
 
+// What a serial line's frame has not is not named.
+std::string on(const Arrival& arrival) {
+  return arrival.channel.empty() ? "" : text(" on ", shown(arrival.channel));
+}
+
 }  // namespace
 
 Decoding::Decoding(Loop& loop, Log& log, Metrics& metrics, KnownInputs& inputs, WindowConsumer& windows,
@@ -99,7 +104,7 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
   arrival.received = input.stamps.next(arrival.received, arrival.received_monotonic);
   if (crashed) {
     const char* const kept = bury(input, arrival, "crashed", set);
-    LOG_ERROR("input ", arrival.input, ": a payload on ", shown(arrival.channel),
+    LOG_ERROR("input ", arrival.input, ": a payload", on(arrival),
               " was in work when the process died, twice; ", kept);
     return;
   }
@@ -124,8 +129,7 @@ void Decoding::decode(Arrival arrival, Ticket ticket, bool crashed, WriteSet& se
     const std::string reason = status.ok() ? unread_.reason() : status.detail();
     if (!status.ok()) unread_.missing.clear();  // none of it entered
     const char* const kept = bury(input, arrival, reason, set);
-    LOG_WARN("input ", arrival.input, ": payload on ", shown(arrival.channel), ": ",
-             shown(reason, DeadLetters::reason_max),
+    LOG_WARN("input ", arrival.input, ": payload", on(arrival), ": ", shown(reason, DeadLetters::reason_max),
              status.ok() ? text("; what else is in it (", decoded_.size(), ") has entered; ") : "; ", kept);
     if (!status.ok()) return;
   } else if (decoded_.empty()) {
@@ -188,7 +192,7 @@ void Decoding::count(KnownInput& input, const Arrival& arrival) {
   if (!unread_.latin1) return;
   input.latin1->add();
   if (!std::exchange(input.latin1_told, true)) {
-    LOG_WARN("input ", arrival.input, ": text on ", shown(arrival.channel),
+    LOG_WARN("input ", arrival.input, ": text", on(arrival),
              " is no UTF-8; it is read as ISO 8859-1 (said once; millrace_input_latin1_total counts)");
   }
 }

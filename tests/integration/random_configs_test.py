@@ -408,7 +408,8 @@ class RandomConfigs(Site):
                 path.write_text(second)
                 gateway.process.send_signal(signal.SIGHUP)
                 wait_for(lambda: "reload: " in gateway.text() or gateway.process.poll() is not None, "the reload")
-                self.assertNotIn("nothing was changed", gateway.text())
+                if "nothing was changed" in gateway.text():  # only beside what cannot change at run time it does not fit
+                    self.assertIn("good for a start, but not beside [", gateway.text())
         self.assertEqual(gateway.stop(), 0, gateway.text()[-6000:])
         self.assertNotIn("Sanitizer", gateway.text())
         log = subprocess.run([BUILD / "millrace", "log", "stat", "-c", path], capture_output=True, text=True, timeout=120)

@@ -658,6 +658,19 @@ class Attacks(ReloadSite):
         self.assertIn(told, json.loads(done.stdout)["warnings"])
         self.assertIn(f"warning: {told}\n", done.stderr)
         self.assertFalse(elsewhere.exists())
+        # Sessions for which there is room beside the file's log, and none beside the one that runs.
+        path.write_text(good.replace("commit_interval", 'max_size = "4GiB"\ncommit_interval') + f'''
+[[inputs.mqtt_endpoint]]
+name = "many"
+listen = "127.0.0.1:{free_port()}"
+anonymous = true
+sessions_max = 60000
+[[inputs.mqtt_endpoint.routes]]
+topic = "{{device}}/#"
+''')
+        self.assertEqual(self.command("check").returncode, 0)
+        self.reloaded("good for a start, but not beside [log] as it runs, which cannot change at run time: restart the gateway")
+        self.go_on("as it was")
         path.write_text(good)
         self.assertEqual(self.status()["gateway"], "gw")
         self.check_once()

@@ -428,7 +428,7 @@ class Live(Seen, Site):
         self.speak(*[f"press-{i:02}" for i in range(70)])
         self.top(200, 60)
         self.shows(r"(?m)^  70 devices by name[^\0]*q: quit")
-        self.shows(r"(?:press-[^\0]*){36}")  # more than the smaller screen holds
+        wait_for(lambda: self.tmux("capture-pane", "-p").count("press-") > 35, "more than the smaller screen holds")
         self.tmux("resize-window", "-x", "80", "-y", "24")
         wait_for(lambda: len(self.tmux("capture-pane", "-p").splitlines()) <= 24 and "q: quit" in self.tmux("capture-pane", "-p"), "it fits the smaller one")
         self.processes[-1].stop()
