@@ -224,7 +224,7 @@ LoadedConfig reload_config_file(const std::string& path, const Kinds& kinds, con
   }
   if (loaded.errors.empty()) return loaded;
   std::string beside;
-  for (const std::string& what : kept) beside += (beside.empty() ? "" : ", ") + what;
+  for (const std::string& what : kept) beside += text(beside.empty() ? "" : ", ", what);
   loaded.errors.push_back({0, 0,
                            text("good for a start, but not beside ", beside,
                                 " as it runs, which cannot change at run time: restart the gateway")});

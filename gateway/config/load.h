@@ -32,7 +32,8 @@ LoadedConfig load_config(const std::string& content, const std::string& name, co
                          const Config* running = nullptr);
 // `path` unreadable is one error on line 0.
 LoadedConfig load_config_file(const std::string& path, const Kinds& kinds);
-// What holds after a reload of `path`; a warning for each part of the file that is left as it runs.
+// What holds after a reload of `path`; a warning for each part of the file that is left as it runs. A file
+// that is good for a start and does not fit beside such a part is an error that says so.
 LoadedConfig reload_config_file(const std::string& path, const Kinds& kinds, const Config& running);
 
 // "millrace.toml:12:3: message", one a line.
