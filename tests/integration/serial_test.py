@@ -454,10 +454,12 @@ class Chatter(threading.Thread):
         while not self.over.is_set():
             up = self.fd is not None and self.heard()
             for at in range(len(line)):
-                if time.monotonic() - last > 0.025:
+                turn, fd = time.monotonic(), self.fd
+                speaks = fd is not None and (up or self.heard())
+                if time.monotonic() - last > 0.025:  # looking takes time, too: who opened the port meanwhile waits as long
                     self.begun |= {line[begin:].decode().strip() for begin in (max(at - 1, 0), at)}
-                last, fd = time.monotonic(), self.fd
-                if fd is not None and (up or self.heard()):
+                last = turn
+                if speaks:
                     up = True
                     try:
                         os.write(fd, line[at:at + 1])
