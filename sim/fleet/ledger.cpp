@@ -57,8 +57,8 @@ void Ledger::arrived(const std::string& device, std::int64_t time_us, double val
   std::uint64_t& last = last_delivered_[found->second];
   if (n < last) ++account_.out_of_order;
   last = std::max(last, n);
-  latencies_[replay ? 1 : 0].push_back(
-      static_cast<float>(static_cast<double>(now_us - at->created_us) * 1e-6));
+  at->arrived_us = now_us;
+  at->replay = replay;
 }
 
 Account Ledger::close() const {
@@ -69,13 +69,37 @@ Account Ledger::close() const {
   return account;
 }
 
-double Ledger::latency(bool replay, double quantile) const {
-  auto& values = latencies_[replay ? 1 : 0];
-  if (values.empty()) return 0;
-  const auto at =
-      values.begin() + static_cast<std::ptrdiff_t>(quantile * static_cast<double>(values.size() - 1));
-  std::nth_element(values.begin(), at, values.end());
-  return *at;
+Latencies Ledger::latencies(const std::vector<Away>& outages) const {
+  const auto each = [this](const auto& visit) {
+    for (const auto& readings : readings_) {
+      for (const Reading& reading : readings) {
+        if (reading.sequence != 0) visit(reading);
+      }
+    }
+  };
+  std::vector<Away> held_up = outages;  // each until what had waited for its end was through
+  each([&](const Reading& reading) {
+    for (std::size_t i = 0; i < outages.size(); ++i) {
+      if (reading.created_us <= outages[i].to_us && reading.arrived_us >= outages[i].from_us)
+        held_up[i].to_us = std::max(held_up[i].to_us, reading.arrived_us);
+    }
+  });
+  Latencies all;
+  each([&](const Reading& reading) {
+    const bool waited = std::any_of(held_up.begin(), held_up.end(), [&](const Away& away) {
+      return reading.created_us <= away.to_us && reading.arrived_us >= away.from_us;
+    });
+    (reading.replay || waited ? all.backlog : all.live)
+        .push_back(static_cast<double>(reading.arrived_us - reading.created_us) * 1e-6);
+  });
+  std::sort(all.live.begin(), all.live.end());
+  std::sort(all.backlog.begin(), all.backlog.end());
+  return all;
+}
+
+double Latencies::quantile(const std::vector<double>& ascending, double q) {
+  if (ascending.empty()) return 0;
+  return ascending[static_cast<std::size_t>(q * static_cast<double>(ascending.size() - 1))];
 }
 
 std::string Account::to_text() const {

@@ -15,8 +15,22 @@ struct Reading {
   std::int64_t time_us = 0;     // the device's clock: its identity in the record
   std::int64_t created_us = 0;  // our clock, for latency
   double value = 0;
-  std::uint64_t sequence = 0;  // the gateway's number at first delivery; 0: not delivered yet
-  bool acknowledged = false;   // the device was told "accepted"
+  std::int64_t arrived_us = 0;  // the same clock, at first delivery
+  std::uint64_t sequence = 0;   // the gateway's number at first delivery; 0: not delivered yet
+  bool acknowledged = false;    // the device was told "accepted"
+  bool replay = false;          // as the gateway marked it
+};
+
+// A time in which something was taken away, by our clock.
+struct Away {
+  std::int64_t from_us = 0, to_us = INT64_MAX;  // INT64_MAX: it did not come back
+};
+
+// In seconds, from made to arrived, ascending.
+struct Latencies {
+  std::vector<double> live, backlog;
+  // 0 when there is none.
+  static double quantile(const std::vector<double>& ascending, double q);
 };
 
 struct Account {
@@ -57,16 +71,15 @@ class Ledger {
   std::uint64_t sent() const { return account_.sent; }
   std::uint64_t acknowledged() const { return account_.acknowledged; }
   std::uint64_t delivered() const { return account_.delivered; }
-  // Latency quantile in seconds of what came live or as backlog; 0 when there is none.
-  double latency(bool replay, double quantile) const;
+  // Backlog is what the gateway marked as replay, and what an outage held up: it was on its way when
+  // something went away, or was made before all that waited for the return had arrived.
+  Latencies latencies(const std::vector<Away>& outages) const;
 
  private:
   std::vector<std::vector<Reading>> readings_;
   std::vector<std::uint64_t> last_delivered_;
   std::unordered_map<std::string, std::size_t> by_name_;
   Account account_;
-  std::uint64_t epoch_ = 0;
-  mutable std::vector<float> latencies_[2];
 };
 
 }  // namespace millrace::sim

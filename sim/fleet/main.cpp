@@ -64,11 +64,17 @@ class Show {
     if (account.losses_reported > 0)
       std::printf("losses reported by the gateway %llu\n",
                   static_cast<unsigned long long>(account.losses_reported));
-    for (const bool replay : {false, true}) {
-      if (ledger_.latency(replay, 0.5) == 0) continue;
-      std::printf("latency %s: p50 %.3f s, p99 %.3f s\n", replay ? "of the backlog" : "live",
-                  ledger_.latency(replay, 0.5), ledger_.latency(replay, 0.99));
-    }
+    const Latencies latencies = ledger_.latencies(outages_);
+    const double live_p50 = Latencies::quantile(latencies.live, 0.5);
+    const double live_p99 = Latencies::quantile(latencies.live, 0.99);
+    const double backlog_p50 = Latencies::quantile(latencies.backlog, 0.5);
+    const double backlog_p99 = Latencies::quantile(latencies.backlog, 0.99);
+    if (!latencies.live.empty())
+      std::printf("latency live: p50 %.3f s, p99 %.3f s, of %zu\n", live_p50, live_p99,
+                  latencies.live.size());
+    if (!latencies.backlog.empty())
+      std::printf("latency of what an outage held up: p50 %.3f s, p99 %.3f s, of %zu\n", backlog_p50,
+                  backlog_p99, latencies.backlog.size());
     if (verifier_ && account.delivered > 0) {
       std::printf("bytes per reading on the link (payload) %.2f\n",
                   static_cast<double>(verifier_->bytes()) / static_cast<double>(account.delivered));
@@ -102,10 +108,12 @@ class Show {
           .member("line_out_of_order", lines.out_of_order)
           .member("line_wrong", lines.wrong)
           .member("line_unheard", lines.unheard);
-      json.member("live_p50_s", ledger_.latency(false, 0.5))
-          .member("live_p99_s", ledger_.latency(false, 0.99));
-      json.member("backlog_p50_s", ledger_.latency(true, 0.5))
-          .member("backlog_p99_s", ledger_.latency(true, 0.99));
+      json.member("live", latencies.live.size())
+          .member("live_p50_s", live_p50)
+          .member("live_p99_s", live_p99);
+      json.member("backlog", latencies.backlog.size())
+          .member("backlog_p50_s", backlog_p50)
+          .member("backlog_p99_s", backlog_p99);
       json.member("link_bytes", verifier_ ? verifier_->bytes() : 0)
           .member("pass", good && verified)
           .end_object();
@@ -135,9 +143,11 @@ class Show {
         wait_until(from + outage.after);
         if (over_) return;
         away_ = true;
+        outages_.push_back({wall_us()});
         shell(outage.down);
         wait_until(from + outage.after + outage.lasts);
         shell(outage.up);
+        outages_.back().to_us = wall_us();
         away_ = false;
       }
       outages_over_ = true;
@@ -148,6 +158,8 @@ class Show {
   void wait_until(std::chrono::steady_clock::time_point when) const {
     while (!over_ && std::chrono::steady_clock::now() < when) std::this_thread::sleep_for(20ms);
   }
+
+  static std::int64_t wall_us() { return to_us(std::chrono::system_clock::now().time_since_epoch()); }
 
   static void shell(const std::string& command) {
     if (std::system(command.c_str()) != 0) LOG_ERROR("outage command failed: ", command);
@@ -214,6 +226,7 @@ class Show {
   std::unique_ptr<Timer> timer_, site_timer_;
   bool site_over_ = false;
   std::thread outage_thread_;
+  std::vector<Away> outages_;  // the thread's until it is joined
   std::atomic<bool> over_{false}, outages_over_{false}, away_{false};
   Instant started_, progressed_at_;
   std::uint64_t progress_ = 0;

@@ -51,6 +51,21 @@ class MainJob(Site):
         self.assertEqual(self.metric("millrace_dead_letters_total"), account["malformed"])
         self.assertGreater(account["malformed"], 0)
 
+    def test_what_an_outage_held_up_is_not_in_the_live_figures_of_the_account(self):
+        """Three seconds: too short for the gateway to mark anything as replay."""
+        devices, central = self.broker(), self.broker()
+        self.gateway(self.config(devices.port, central.port))
+        wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_up") == 1, "both sides up")
+        pid = central.process.pid
+        account = self.sim(scenario(devices.port, f'server = "mqtt://127.0.0.1:{central.port}"', duration="9s",
+                                    more=f'[[outages]]\nafter = "3s"\nlasts = "3s"\ndown = "kill -STOP {pid}"\nup = "kill -CONT {pid}"'))
+        self.verdict(account, redelivered=True)
+        self.assertEqual(account["live"] + account["backlog"], account["delivered"])
+        self.assertGreater(account["backlog"], 1400, account)
+        self.assertGreater(account["live"], 2000, account)
+        self.assertGreater(account["backlog_p99_s"], 2.5, account)
+        self.assertLess(account["live_p99_s"], 1.5, account)
+
     def test_kill_9_at_random_moments_loses_nothing(self):
         self.kill_9(1)
 
