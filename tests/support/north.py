@@ -399,10 +399,10 @@ listen = "127.0.0.1:@observe@"
 
 
 class North(Site):
-    def start(self, server, uplink="", port=None, timeout="5s"):
+    def start(self, server, uplink="", port=None, timeout="5s", env=None):
         self.port = port or free_port()
         self.configure(CONFIG, port=self.port, server=server, uplink=uplink, timeout=timeout)
-        return self.gateway(self.folder / "millrace.toml")
+        return self.gateway(self.folder / "millrace.toml", env=env)
 
     def pouring(self):
         """A publisher at 2,000 a second, QoS 2, four connections that come back, until poured()."""
