@@ -169,7 +169,8 @@ std::size_t MappedInbox::region_bytes(std::size_t capacity) {
 }
 
 void MappedInbox::format(std::span<std::byte> region, std::uint64_t id) {
-  std::memset(region.data(), 0, region.size());
+  // Not the ring: nothing is read behind the head, and memory that was never written costs none.
+  std::memset(region.data(), 0, header_bytes + sessions_max * sizeof(Session));
   auto* header = reinterpret_cast<Header*>(region.data());
   header->capacity = region.size() - header_bytes - sessions_max * sizeof(Session);
   header->id = id;
