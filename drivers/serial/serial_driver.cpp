@@ -121,11 +121,11 @@ void SerialDriver::tell_open() {
   count_.up.set(1);
 }
 
-// How soon the next byte of a frame comes that has begun: two characters, and what adapters (16 ms) and loops
-// hold it back.
+// How soon the next byte of a frame comes that has begun: two characters, and what adapters (16 ms) and busy
+// machines hold it back.
 Duration SerialDriver::hush_time() const {
   if (!config_.server.empty()) return std::chrono::milliseconds(300);
-  return std::chrono::milliseconds(30) + std::chrono::microseconds(2 * 11 * 1'000'000LL / baud_);
+  return std::chrono::milliseconds(60) + std::chrono::microseconds(2 * 11 * 1'000'000LL / baud_);
 }
 
 void SerialDriver::begin_hush(Hush hush) {

@@ -187,7 +187,8 @@ class Drill(Seen, Site):
         wait_for(lambda: self.metric("millrace_input_up") == 0, "the input is down")
         self.assertEqual(answers("/readyz"), (200, "ready\n"))
         self.south = self.broker(self.south.port)
-        wait_for(lambda: self.metric("millrace_input_up") == 1 and self.metric("millrace_uplink_backlog_records") == 0, "all is delivered", 60)
+        wait_for(lambda: all(self.metric(name) == value for name, value in (("millrace_input_up", 1), ("millrace_inbox_fill_ratio", 0),
+                                                                              ("millrace_uplink_backlog_records", 0))), "all is delivered", 60)
         # What is on its way when it is stopped is waited for, three seconds long.
         self.north.process.send_signal(signal.SIGSTOP)
         self.publish(self.south.port, "tele/press-2/SENSOR", '{"value": 1}')
