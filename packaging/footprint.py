@@ -1,15 +1,16 @@
 #!/usr/bin/python3
 """Size and cost of a Millrace gateway on this machine: binary, start-up, memory, threads, wake-ups, processor time.
 
-usage: millrace-footprint [--millrace PATH]... [--rate N] [--seconds N] [--json] [--packages FOLDER]
+usage: millrace-footprint [--millrace PATH]... [--rate N] [--seconds N] [--json] [--packages FOLDER | --parts MAP]
 
 Each gateway runs in a temporary folder on free ports of the loopback: MQTT endpoint in, MQTT uplink out to a far side that this script
 plays. mosquitto, where it is installed, is measured beside it under the same load. --packages: sizes of .deb files, and of the binary in
-each, instead.
+each, instead. --parts: what each library takes of a binary, by the map that its linker wrote (-Wl,-Map=MAP), instead.
 """
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -245,6 +246,24 @@ def packages(folder):
     return rows
 
 
+PARTS = (("unwinding_bytes", (".eh_frame", ".gcc_except_table")), ("relocation_bytes", (".rela", ".dyn", ".gnu.hash")), ("code_bytes", (".text", ".init", ".fini", ".plt")),
+         ("data_bytes", (".rodata", ".data", ".tdata", ".init_array", ".fini_array", ".got")))
+
+
+def parts(map_file):
+    """Of what lies in the file: what is only reserved in memory (.bss) and what a package strips are not counted."""
+    sizes = {}
+    merged = Path(map_file).read_text().split("Linker script and memory map", 1)[1]
+    for section, size, source in re.findall(r"^ (\.\S+)\s+0x[0-9a-f]{16}\s+0x([0-9a-f]+) (\S.*)$", merged, re.M):
+        column = next((name for name, starts in PARTS if section.startswith(starts)), None)
+        if column:
+            archive = re.search(r"([^/]+)\.a\(", source)
+            row = sizes.setdefault(archive[1] if archive else "program, C start", dict.fromkeys((name for name, _ in PARTS), 0))
+            row[column] += int(size, 16)
+    rows = [{"part": part, "bytes": sum(row.values())} | row for part, row in sizes.items()]
+    return sorted((row for row in rows if row["bytes"]), key=lambda row: -row["bytes"])
+
+
 def table(rows):
     names = list(rows[0])
     widths = [max(len(name), *(len(str(row[name])) for row in rows)) for name in names]
@@ -259,9 +278,12 @@ def main():
     words.add_argument("--seconds", type=int, default=20)
     words.add_argument("--json", action="store_true")
     words.add_argument("--packages")
+    words.add_argument("--parts")
     asked = words.parse_args()
     if asked.packages:
         rows = packages(asked.packages)
+    elif asked.parts:
+        rows = parts(asked.parts)
     else:
         binaries = asked.millrace or [shutil.which("millrace")]
         if not binaries[0]:

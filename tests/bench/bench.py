@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 os.environ.setdefault("MILLRACE_BUILD", str(ROOT / "build" / "release"))
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "packaging")]
 import footprint
-from https_bench import HttpsBench
+from https_bench import CORE, HttpsBench
 from testsite import BUILD, MOSQUITTO, Process, Site, free_port, scenario, wait_for
 
 BUDGETS = {  # id: (budget, unit)
@@ -38,7 +38,7 @@ BUDGETS = {  # id: (budget, unit)
     **{f"decode_{what}": (budget, "ns/reading") for what, budget in (("json", 250), ("json_named", 250), ("json_lenient", 300), ("cbor", 200), ("senml", 250),
                                                                      ("sparkplug", 200), ("csv", 150), ("influx", None), ("text", None), ("binary", None))},
     "rss_full_idle": (18, "MB"), "rss_full_load": (24, "MB"),
-    "size_core": (4.0, "MB, stripped, amd64"), "rss_core_idle": (8, "MB"), "rss_core_load": (12, "MB"), "wakes_core": (3, "wake-ups/s"),
+    "size_core": (4.0, "MB, stripped, amd64"), "rss_core_idle": (8, "MB"), "rss_core_load": (12, "MB"), "rss_core_bus": (12, "MB, one Modbus bus of 32 devices, polled for a minute"), "wakes_core": (3, "wake-ups/s"),
     "wakes_full": (8, "wake-ups/s"),
     "latency_p99": (0.25, "s"), "latency_alarm_p99": (0.03, "s"), "start_empty": (0.05, "s"),
     "log_cpu": (0.5, "us/reading"), "inbox_cpu": (100, "ns/payload"), "drain_depth": (1.2, "times, last tenth to first"),
@@ -238,12 +238,12 @@ class Bench(HttpsBench, Site):
     # ---- size and cost of the profiles, by the script that users have for it
     def footprint(self, profile, figure, rate=1000):
         """The medians of a figure for a profile and for mosquitto, under the same load."""
-        binary = ROOT / "build" / "core" / "millrace" if profile == "core" else BUILD / "millrace"
+        binary = CORE if profile == "core" else BUILD / "millrace"
         runs = [(footprint.millrace(str(binary), rate, 10), footprint.mosquitto(MOSQUITTO, rate, 10)) for _ in range(3)]
         return statistics.median(ours[figure] for ours, _ in runs), statistics.median(peer[figure] for _, peer in runs)
 
     def size_core(self):
-        size = footprint.stripped_size(str(ROOT / "build" / "core" / "millrace")) / 1e6
+        size = footprint.stripped_size(str(CORE)) / 1e6
         for row in footprint.packages(ROOT / "build" / "deb"):
             if row["package"] in ("millrace", "millrace-full"):
                 print(f"   {row['package']}, {row['architecture']}: binary {row['binary_bytes'] / 1e6:.2f} MB, package {row['package_bytes'] / 1e6:.2f} MB", flush=True)
@@ -444,12 +444,16 @@ class Bench(HttpsBench, Site):
         return ours, f"cat, us/line ({lines} lines)", peer, 1
 
     # ---- Modbus
-    def modbus_gateway(self, line, interval, registers, devices=1, seconds=10):
-        """Polls in so many seconds, and CPU microseconds a register; what was answered is in the log."""
+    def modbus_bus(self, line, interval, registers, devices, program=BUILD / "millrace"):
+        """A gateway that polls so many devices of one bus."""
         rows = ", ".join(f'{{ name = "r{i}", address = {i} }}' for i in range(registers))
         units = "\n".join(f'[[inputs.modbus.devices]]\nname = "d{unit}"\nunit = {unit}\nmap = "all"' for unit in range(1, devices + 1))
         self.observe = None
-        gateway = self.gateway(self.configure(MODBUS, line=line, interval=interval, rows=rows, devices=units))
+        return self.gateway(self.configure(MODBUS, line=line, interval=interval, rows=rows, devices=units), program=program)
+
+    def modbus_gateway(self, line, interval, registers, devices=1, seconds=10):
+        """Polls in so many seconds, and CPU microseconds a register; what was answered is in the log."""
+        gateway = self.modbus_bus(line, interval, registers, devices)
         wait_for(lambda: self.metric("millrace_modbus_polls_total") > 10, "it is polled")
 
         def run_time():
@@ -500,6 +504,22 @@ class Bench(HttpsBench, Site):
             ours.append(self.modbus_gateway(f'device = "{near}"\nbaud = 115200\nparity = "none"', "10ms", 100)[0])
             peers.append(self.modbus_loop("rtu", near, 115200, 100, 0, 10, 1.75)[0])
         return sorted(ours)[1] / sorted(peers)[1], "libmodbus loop, polls in 10 s", sorted(peers)[1], 3
+
+    def rss_core_bus(self):
+        """Ten registers of 32 devices each second, over TCP; beside it the same program with one device."""
+        ours, peers = [], []
+        port = free_port()
+        self.modbus_slave("tcp", port)
+        for _ in range(3):
+            for devices, into in ((32, ours), (1, peers)):
+                gateway = self.modbus_bus(f'mode = "tcp"\nserver = "127.0.0.1:{port}"', "1s", 10, devices, CORE)
+                time.sleep(60)
+                if self.metric("millrace_admitted_records_total") < 50 * 10 * devices:
+                    raise RuntimeError("the bus was not polled each second")
+                into.append(rss_of(gateway.process.pid))
+                gateway.stop()
+                self.forget_state()
+        return statistics.median(ours), "one device, MB", statistics.median(peers), 3
 
     # ---- Kafka
     def kafka_drain(self, server, form, readings):

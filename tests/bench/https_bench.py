@@ -13,6 +13,8 @@ import time
 import north
 from testsite import BUILD, ROOT, Process, free_port, wait_for
 
+CORE = ROOT / "build" / "core" / "millrace"
+
 CONFIG = """
 [gateway]
 name = "gw"
@@ -139,14 +141,10 @@ class Sink:
 class HttpsBench:
     """Beside Bench (bench.py), which brings the site, `cpu_of` and `rss_of`."""
 
-    def at_https(self, server, uplink, binary=None, kind="https"):
+    def at_https(self, server, uplink, binary=BUILD / "millrace", kind="https"):
         self.observe, port = None, free_port()
         config = self.configure(CONFIG, port=port, server=server, uplink=uplink, kind=kind)
-        if binary is None:
-            gateway = self.gateway(config)
-        else:
-            gateway = Process([str(binary), "run", "-c", str(config)], self.folder / "gateway.log")
-            self.processes.append(gateway)
+        gateway = self.gateway(config, program=binary)
         wait_for(lambda: self.metric("millrace_input_up") == 1, "the endpoint listens")
         return gateway, port
 
@@ -270,13 +268,12 @@ class HttpsBench:
 
     def rss_core_https(self):
         values, plain = [], []
-        core = ROOT / "build" / "core" / "millrace"
         for _ in range(3):
             sink = Sink(self.tls())
             central = self.broker()
             for server, uplink, kind, into in ((sink.url, f'format = "batch"\ntls_ca = "{self.tls()}/ca.pem"', "https", values),
                                                (f"mqtt://127.0.0.1:{central.port}", "", "mqtt", plain)):
-                gateway, port = self.at_https(server, uplink, core, kind)
+                gateway, port = self.at_https(server, uplink, CORE, kind)
                 wait_for(lambda: self.metric("millrace_uplink_up") == 1, "connected")
                 subprocess.run([str(BUILD / "tests" / "pipelined_publisher"), str(port), "--connections", "10", "--rate", "5000", "--count", "50000"], check=True,
                                capture_output=True)

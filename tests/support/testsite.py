@@ -213,8 +213,8 @@ class Site(unittest.TestCase):
         plain = {"gateway": "", "logmore": "", "inversion": "5", "input": "", "more": "", "scheme": "mqtt", "upversion": "5", "uplink": ""}
         return self.configure(CONFIG, devices=devices, central=central, **{**plain, **values})
 
-    def gateway(self, config, wait=True, env=None, wrapper=()):
-        process = Process([*wrapper, str(BUILD / "millrace"), "run", "-c", str(config)], self.folder / "gateway.log", env)
+    def gateway(self, config, wait=True, env=None, wrapper=(), program=BUILD / "millrace"):
+        process = Process([*wrapper, str(program), "run", "-c", str(config)], self.folder / "gateway.log", env)
         self.processes.append(process)
         if wait:
             wait_for(lambda: self.http("/healthz") is not None or process.process.poll() is not None, "the gateway answers")
