@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The drill of status_test.py for who is not at the box: the same six faults, one by one, and a real Prometheus beside the daemon, with the
+"""The drill of status_test.py for who is not at the box: the same faults, one by one, and a real Prometheus beside the daemon, with the
 rules of packaging/monitoring in a time that runs 600 times as fast (an hour is six seconds): the alert for each fires, no other of
 severity critical does, and it clears when the fault is mended."""
 import sys
@@ -17,7 +17,8 @@ FASTER, EVERY = 600, "100ms"
 # What the drill calls a fault: the alert that stands for it.
 ALERTS = {"uplink central": "MillraceUplinkDown", "! input field: tls_cert": "MillraceCertificateExpired", "input devices: 1 payload": "MillracePayloadsUnreadable",
           "- input devices: silent": "MillraceDevicesSilent", "! clock": "MillraceClockNotTrusted", "! log: full": "MillraceLogFull",
-          "! log: cannot be written": "MillraceLogCannotBeWritten"}
+          "! log: cannot be written": "MillraceLogCannotBeWritten", "! uplink central: tls_ca": "MillraceCertificateExpired",
+          "! input devices: not authorised": "MillraceInputDown", r"! observe\.listen": "MillraceGatewayDown"}
 # Of what the drill calls a fault, what the alert of another stands for as well.
 NO_ALERT = "- input devices: nothing has come"
 # These come with others, and are good company: an outage that fills the log loses records, a full disk is short.

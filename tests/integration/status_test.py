@@ -134,9 +134,8 @@ class Drill(Seen, Site):
         self.assertIn("No such file or directory\n1 error; -c FILE names another one, millrace config prints one", done.stderr)
 
     def test_a_daemon_that_hangs_and_one_that_was_killed(self):
-        self.start()
+        daemon = self.start()
         self.well()
-        daemon = self.processes[-1]
         daemon.process.send_signal(signal.SIGSTOP)
         path, waiting = str(self.run_folder / "control.sock"), []
         self.addCleanup(lambda: [one.close() for one in waiting])
