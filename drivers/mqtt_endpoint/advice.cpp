@@ -24,6 +24,13 @@ std::string advice_on(std::string_view why, const EndpointConfig& config) {
     return "nothing: it comes again when there is room; look at who else tries from there";
   if (is("in time") || is("for the sake of others"))
     return "look at the network between, and at whether it is a device at all";
+  if (is("what came is TLS"))
+    return "let the device connect without TLS (mqtt://), or give this input tls_cert and tls_key_file";
+  if (is("MQTT without TLS")) return "let the device connect by TLS (mqtts://), or to an input without";
+  if (is("what came is HTTP"))
+    return "nothing of a device; the page and metrics are at [observe] listen; who else looks at this port?";
+  if (is("refused our certificate"))
+    return "give the device the CA that issued tls_cert, and look at the names in it and at the device's clock";
   if (is("ertificate") || is("TLS") || is("CA ") || is("handshake"))
     return "look at the device's certificate, the CA it trusts, its clock, and at tls_ca";
   return "look at how the device's MQTT is set: its version, client identifier and sizes";

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "base/text.h"
 #include "base/topic_filter.h"
 #include "base/utf8.h"
+#include "net/other_protocol.h"
 
 namespace millrace {
 
@@ -29,10 +31,24 @@ mqtt::Fault check_reason(PacketType type, std::uint8_t reason) {
                : mqtt::Fault{mqtt::protocol_error, "an acknowledgement for a reason that it does not have"};
 }
 
+const char* other_than_mqtt(BytesView begin) {
+  switch (spoken_by(begin)) {
+    case Speaks::tls: return "what came is TLS, and this port takes MQTT without it";
+    case Speaks::http: return "what came is HTTP, and this port takes MQTT";
+    default: return nullptr;
+  }
+}
+
 }  // namespace
 
 void EndpointConnection::receive(BytesView chunk) {
   if (ending_.ended) return;
+  if (!std::exchange(heard_, true)) {
+    if (const char* other = other_than_mqtt(chunk)) {
+      ending_ = {true, false, other};
+      return;
+    }
+  }
   framer_.push(chunk);
   run();
 }

@@ -183,7 +183,7 @@ class EndpointConnection {
   mqtt::Framer framer_;
   State state_ = State::waiting;
   Ending ending_;
-  bool stalled_ = false, running_ = false, session_changed_ = false, asked_expiry_ = false,
+  bool heard_ = false, stalled_ = false, running_ = false, session_changed_ = false, asked_expiry_ = false,
        wants_reasons_ = true;
   std::uint8_t version_ = 5;
   std::uint16_t receive_maximum_ = 1000, keep_alive_seconds_ = 0;

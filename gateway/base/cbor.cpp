@@ -14,6 +14,7 @@ namespace millrace {
 namespace {
 
 constexpr int depth_max = 32;
+constexpr std::size_t skipped_depth_max = 1024;  // of what lies deeper and is passed over
 enum Major : unsigned { unsigned_int, negative_int, byte_string, text_string, array, map, tag, simple };
 constexpr std::uint64_t indefinite = UINT64_MAX, tag_decimal = 4, tag_bignum = 2, tag_negative_bignum = 3;
 constexpr std::uint8_t stop_byte = 0xFF;
@@ -93,9 +94,9 @@ class Reader {
       case negative_int: return told(handler_.number(keep(negative(h.value))));
       case byte_string:
       case text_string: return string(h);
-      case array: return depth < depth_max ? items(h, depth) : fault("nested too deeply");
-      case map: return depth < depth_max ? members(h, depth) : fault("nested too deeply");
-      case tag: return tagged(h.value, depth);
+      case array: return depth < depth_max ? items(h, depth) : too_deep(h);
+      case map: return depth < depth_max ? members(h, depth) : too_deep(h);
+      case tag: return tagged(h, depth);
       default: return simple_value(h);
     }
   }
@@ -162,10 +163,36 @@ class Reader {
     return told(handler_.end_object());
   }
 
-  bool tagged(std::uint64_t number, int depth) {
-    if (depth >= depth_max) return fault("nested too deeply");
-    if (number == tag_decimal) return decimal();
-    if (number != tag_bignum && number != tag_negative_bignum) return value(depth + 1);
+  // It costs itself: what stands beside it is read on.
+  bool too_deep(const Head& first) { return skip(first) && told(handler_.unreadable(nested_too_deeply)); }
+  bool skip(const Head& first) {
+    std::vector<std::uint64_t> open;  // how many items each still has
+    const auto enter = [&](const Head& h) {
+      open.push_back(h.major == tag ? 1 : h.major == map && h.value < indefinite / 2 ? 2 * h.value : h.value);
+      return open.size() <= skipped_depth_max || fault("nested too deeply");
+    };
+    bool good = enter(first);
+    while (good && !open.empty()) {
+      std::uint64_t& left = open.back();
+      if (left == indefinite ? at_stop() : left == 0) {
+        open.pop_back();
+        continue;
+      }
+      if (left != indefinite) --left;
+      Head h;
+      std::string_view unread;
+      if (!head(h)) return false;
+      if (h.major == array || h.major == map || h.major == tag) good = enter(h);
+      else if (h.major == byte_string || h.major == text_string) good = bytes_of_string(h, unread);
+      else if (h.major == simple && h.value == indefinite) good = fault("a stop where nothing is open");
+    }
+    return good;
+  }
+
+  bool tagged(const Head& tag, int depth) {
+    if (depth >= depth_max) return too_deep(tag);
+    if (tag.value == tag_decimal) return decimal();
+    if (tag.value != tag_bignum && tag.value != tag_negative_bignum) return value(depth + 1);
     Head h;
     std::string_view big;
     if (!head(h)) return false;

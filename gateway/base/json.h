@@ -15,6 +15,7 @@
 namespace millrace {
 
 inline constexpr int json_depth_max = 32;  // arrays and objects within each other
+inline constexpr const char* nested_too_deeply = "nested deeper than 32 levels";
 
 // Return false to stop the walk. Text is valid until read_json() returns. Numbers arrive with their own
 // spelling, so that the handler decides between integer and double and nothing is rounded on the way.

@@ -160,10 +160,29 @@ class Reader {
     skip_blanks();
     if (at_ >= end_) return fault("it ends in the middle");
     const char c = *at_;
-    if (c == '{') return depth < json_depth_max ? object(depth) : fault("nested too deeply");
-    if (c == '[') return depth < json_depth_max ? array(depth) : fault("nested too deeply");
+    const bool opens = c == '{' || c == '[';
+    if (opens && depth >= json_depth_max) return too_deep();
+    if (opens) return c == '{' ? object(depth) : array(depth);
     if (c == '"' || c == '\'') return string();
     return bare(depth, in_list);
+  }
+
+  // It costs itself: what stands beside it is read on.
+  bool too_deep() {
+    std::size_t open = 0;
+    do {
+      std::string_view unread;
+      const char* why = nullptr;
+      if (at_ >= end_) return fault("it ends in the middle");
+      if (*at_ == '"' || *at_ == '\'') {
+        if (!quoted(unread, why)) return false;
+        continue;
+      }
+      if (*at_ == '{' || *at_ == '[') ++open;
+      if (*at_ == '}' || *at_ == ']') --open;
+      ++at_;
+    } while (open > 0);
+    return muted_ ? ++values_ > 0 : told(handler_.unreadable(nested_too_deeply));
   }
 
   bool object(int depth) {

@@ -7,7 +7,7 @@
 //   text that is not UTF-8: UTF-16 where it begins with its mark; else bytes that are none are read as
 //   ISO 8859-1, and said
 // A bare word that is none of these, half of a surrogate pair or a \ that means nothing costs its own member;
-// so does 21,5 outside of a list: nobody knows what the comma means.
+// so do 21,5 outside of a list, for nobody knows what the comma means, and what is nested too deeply.
 // Where brackets do not fit, or the bytes end too early, the document ends: the handler is told, and what
 // follows in a new line is read on.
 #pragma once

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/lenient_json.h"
+#include "base/text.h"
 #include "decode/json_plan.h"
 #include "decode/payload_format.h"
 
@@ -31,8 +32,7 @@ class JsonWalk final : public LenientHandler {
   bool number(std::string_view spelling) override { return scalar(Scalar::number, false, spelling); }
   bool takes_double(double value) override;
   bool string(std::string_view value) override {
-    const bool opens = !value.empty() && (value.front() == '{' || value.front() == '[');
-    return opens ? text_of_json(value) : scalar(Scalar::string, false, value);
+    return opens(value) ? text_of_json(value) : scalar(Scalar::string, false, value);
   }
   bool unreadable(std::string_view token) override { return scalar(Scalar::unreadable, false, token); }
   bool key(std::string_view name) override;
@@ -82,6 +82,10 @@ class JsonWalk final : public LenientHandler {
     ValueRuns also;
   };
 
+  static bool opens(std::string_view text) {
+    if (!text.empty() && text.front() <= ' ') text = trim(text);
+    return !text.empty() && (text.front() == '{' || text.front() == '[');
+  }
   const PlanNode* next_node();
   const PlanNode* node_ahead() const;
   bool text_of_json(std::string_view value);

@@ -197,15 +197,19 @@ std::optional<WallTime> parse_net_date(std::string_view text) {
   return parse_time_number(text.substr(0, text.find_first_of("+-", 1)), TimeFormat::ms);
 }
 
-// Digits that could be a date: 20240701, 202407011200, 20240701120000. As a number they would be some other
-// time.
+// Digits that could be a date: 20240701, 202407011200, 20240701120000, 20240701120000123. As a number they
+// would be some other time.
 bool could_be_date(std::string_view spelling) {
-  if (spelling.size() != 8 && spelling.size() != 12 && spelling.size() != 14) return false;
+  constexpr std::size_t day = 8, minute = 12, second = 14, millisecond = 17,
+                        sizes[] = {day, minute, second, millisecond};
+  if (std::ranges::find(sizes, spelling.size()) == std::end(sizes)) return false;
+  int milliseconds = 0;
   Scanner scan(spelling);
   Shown shown;
   if (!scan.digits(4, shown.year) || !scan.digits(2, shown.month) || !scan.digits(2, shown.day)) return false;
   if (!scan.done() && (!scan.digits(2, shown.hour) || !scan.digits(2, shown.minute))) return false;
   if (!scan.done() && !scan.digits(2, shown.second)) return false;
+  if (!scan.done() && !scan.digits(3, milliseconds)) return false;
   return shown.year >= 1970 && shown.year < 2100 && shown.in_utc(nullptr).has_value();
 }
 

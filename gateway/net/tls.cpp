@@ -24,6 +24,7 @@
 #include "net/certificate_mbedtls.h"
 #include "net/certificate_time.h"
 #include "net/handshake_watch.h"
+#include "net/other_protocol.h"
 #include "net/tls_identity.h"
 #include "net/tls_tickets.h"
 
@@ -171,6 +172,9 @@ class TlsStream final : public Stream {
       return fail(tell(failure));
     }
     if (!handshaken_ && !serves_) watch_.push(chunk);
+    if (serves_ && !std::exchange(heard_, true)) {
+      if (const char* other = other_than_tls(chunk)) return fail({Code::invalid, other});
+    }
     if (held_.empty()) {
       in_ = chunk;
     } else {
@@ -258,6 +262,14 @@ class TlsStream final : public Stream {
     return *alive && !over_;
   }
 
+  static const char* other_than_tls(BytesView chunk) {
+    switch (spoken_by(chunk)) {
+      case Speaks::http: return "what came is HTTP, and not by TLS";
+      case Speaks::mqtt: return "what came is MQTT without TLS";
+      default: return nullptr;
+    }
+  }
+
   TlsFailure what_failed(int rc) {
     TlsFailure failure = identity_->failure_of(ssl_, rc);
     failure.we_serve = serves_;
@@ -287,7 +299,7 @@ class TlsStream final : public Stream {
   Bytes held_;
   std::string out_;
   HandshakeWatch watch_;
-  bool serves_ = false, handshaken_ = false, paused_ = false, over_ = false;
+  bool serves_ = false, heard_ = false, handshaken_ = false, paused_ = false, over_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -141,11 +141,12 @@ bool about_certificates(int error) {
 }  // namespace
 
 Status tell(const TlsFailure& failure) {
+  if (failure.alert && failure.we_serve) return tell_client_alert(*failure.alert);  // it judged ours first
   if (failure.flags != 0 && failure.flags != UINT32_MAX) {
     return must_act("certificate: " +
                     (failure.certificate.empty() ? words_of_flags(failure.flags) : failure.certificate));
   }
-  if (failure.alert) return failure.we_serve ? tell_client_alert(*failure.alert) : tell_server_alert(failure);
+  if (failure.alert) return tell_server_alert(failure);
   const bool bare = failure.asked_for_ours && !failure.showed_ours;
   if (failure.closed) {
     return bare ? must_act(text(no_certificate_of_ours, "; it closed the connection"))

@@ -43,6 +43,21 @@ TEST_CASE("csv: a header names the columns, or the route does") {
   CHECK(named.records[1].device == "b");
 }
 
+TEST_CASE("csv: a first line of data names no columns") {
+  for (const char* data : {"1700000000,21.5,40\n1,2,3\n", "2026-01-01T00:00:00Z,21.5,on\n", "-1\n",
+                           "2026-01-01 12:00:00, \"x\",7\n"}) {
+    CAPTURE(data);
+    CHECK(decode(csv(), data)
+              .status.detail()
+              .find("its first line is data and names no columns: columns = [") != std::string::npos);
+  }
+  for (const char* names :
+       {"ts,1,2\n7,8,9\n", "\"1\",\"2\",\"3\"\n7,8,9\n", "1a,2b,3c\n7,8,9\n", "2,b,c\n7,8,9\n"}) {
+    CAPTURE(names);
+    CHECK(decode(csv(), names).records.size() == 3);
+  }
+}
+
 TEST_CASE("csv: a line that is none costs itself, and a cell its reading") {
   auto route = csv();
   route.metrics = {{"a", "a", "", "number"}, {"b", "b", "", "integer"}};
@@ -113,6 +128,27 @@ TEST_CASE("cbor: the values of RFC 8949, appendix A, by the paths of JSON") {
              "01a16161"
              "02")
             .readings() == Readings{"a=1", "a=2"});  // a sequence (RFC 8742)
+}
+
+TEST_CASE("cbor: what is nested too deeply costs itself") {
+  const auto twice = [](const char* what, int n) {
+    std::string out;
+    for (; n > 0; --n) out += what;
+    return out;
+  };
+  // Lists and maps of one element, lists without a length, tags: as many as there may be, one more, and many.
+  for (const auto& [level, ends] :
+       {std::pair{"81", ""}, std::pair{"a16178", ""}, std::pair{"9f", "ff"}, std::pair{"c1", ""}}) {
+    CAPTURE(level);
+    for (const int levels : {31, 32, 500}) {
+      const Decoded got = cbor("a3616101" + std::string("6162") + twice(level, levels) + "02" +
+                               twice(ends, levels) + "616303");
+      CHECK(got.records.size() == (levels == 31 ? 3u : 2u));
+      CHECK(got.readings().back() == "c=3");
+      CHECK(got.unread.told.size() + got.records.size() == 3);
+    }
+    CHECK(cbor("a2616101" + std::string("6162") + twice(level, 5000) + "02").readings() == Readings{"a=1"});
+  }
 }
 
 TEST_CASE("cbor: numbers are what their spelling would be, at the edge of what a double holds, too") {

@@ -50,6 +50,18 @@ TEST_CASE("JSON in a text: opened where a path leads on into it, and nowhere els
             .device == "x");
   CHECK(by("format = 'cbor'\nmetrics = { t = 'b.t' }", "\xa1\x61\x62\x67{\"t\":1}").readings() ==
         Readings{"t=1"});
+  // Behind blanks, and as sloppy as a payload may be, unless the route is strict.
+  const char* sloppy = R"({"b":" \r\n{\"t\":21.5,\"n\":nan,\"x\":--,}\u0000"})";
+  CHECK(by("metrics = { t = 'b.t', n = 'b.n', x = 'b.x' }", sloppy).readings() == Readings{"t=21.5"});
+  CHECK(by("metrics = { t = 'b.t', n = 'b.n', x = 'b.x' }", sloppy).unread.told.size() == 1);
+  CHECK(by("strict = true\nmetrics = { t = 'b.t' }", R"({"b":"{\"t\":1,}"})").records.empty());
+  CHECK(by("strict = true\nmetrics = { t = 'b.t' }", R"({"b":" {\"t\":1}"})").readings() == Readings{"t=1"});
+  for (const char* text :
+       {"[WARN] pump 2", "[WARN]", "{device} is hot", "{\\\"t\\\":1} {\\\"t\\\":2}", "{\\\"t\\\":1"}) {
+    CAPTURE(text);
+    CHECK(by("metrics = { t = 'b.t', b = 'b' }", "{\"b\":\"" + std::string(text) + "\"}").records.size() ==
+          1);
+  }
   // What is none stays a text, and a text in it is not opened again.
   CHECK(by("metrics = { t = 'b.t' }", R"({"b":"{\"t\":1"})").status.detail() ==
         "none of the wanted values is in it");

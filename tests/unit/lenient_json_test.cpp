@@ -210,6 +210,18 @@ TEST_CASE("lenient JSON: words, numbers and names as firmware spells them") {
         "{ skipped:\\udc00:2 key:b ?\\udc00 key:c $\xF0\x9F\x98\x80\u00b0\n }");
 }
 
+TEST_CASE("lenient JSON: what is nested too deeply costs itself, however deep it is") {
+  for (const std::size_t deeper : {1, 2, 40, 1'000'000}) {
+    const std::string open(deeper, '['), close(deeper, ']'), in(31, '['), out(31, ']');
+    const std::string beside = "{\"a\":1,\"b\":" + in + open + "\"]\",{'}':1}" + close + out + ",\"c\":2}";
+    const std::string told = leniently(beside);
+    CHECK(told.starts_with("{ key:a #1 key:b [ [ "));
+    CHECK(told.ends_with(text("[ ?", nested_too_deeply, " ] ",
+                              "] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] ] key:c #2 }")));
+    CHECK(leniently("[1," + in + open).ends_with("broken"));
+  }
+}
+
 TEST_CASE("lenient JSON: what stands around and between documents") {
   CHECK(leniently("\xEF\xBB\xBF{\"t\":1}") == "{ key:t #1 }");
   CHECK(leniently(std::string_view("{\"t\":1}\0\0 \r\n", 11)) == "{ key:t #1 }");

@@ -267,7 +267,11 @@ TEST_CASE("oracle: bytes by a layout, raw, as hex and base64, and inside of JSON
     if (made.inside) payload = text(R"({"id":7,"up":{"port":2,"data":")", payload, R"("},"rssi":-70})");
     CAPTURE(payload);
     CAPTURE(to_hex(bytes_of(bytes)));
-    CAPTURE(said(made.fields[0]));
+    std::string fields;
+    for (const Field& field : made.fields) fields += said(field) + ", ";
+    CAPTURE(fields);
+    CAPTURE(made.encoding);
+    CAPTURE(good);
     CAPTURE(round);
     const Decoded got = made.route->decode(payload);
     REQUIRE(difference_nearly(known(got), expected) == "");

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <regex>
 
 #include "base/text.h"
 
@@ -425,7 +426,9 @@ class Senml {
       const auto place = pack_place(leaf.document, {leaf.at[0]});
       if (!place || !closed.contains(*place)) continue;
       Record& record = records[*place];
-      if (leaf.at.size() == 2 && !record.emplace(label_of(leaf.at[1]), leaf).second) record["\1twice"] = leaf;
+      const std::string label = label_of(leaf.at[1]);
+      if (leaf.at.size() > 2 && label.ends_with('_')) record.emplace(label, leaf);  // what must be understood
+      if (leaf.at.size() == 2 && !record.emplace(label, leaf).second) record["\1twice"] = leaf;
     }
     std::size_t document = 0;
     for (const auto& [place, record] : records) {
@@ -661,6 +664,13 @@ bool csv_line(std::string_view s, std::size_t& at, std::vector<CsvCell>& cells) 
   return true;
 }
 
+// In a line that is to name the columns.
+bool is_data(const std::vector<CsvCell>& cells) {
+  static const std::regex figure("[-+.,:/ TZ]*[0-9][-+.,:/ TZ0-9]*");
+  const auto one = [](const CsvCell& cell) { return !cell.quoted && std::regex_match(cell.text, figure); };
+  return one(cells[0]) && (cells.size() == 1 || std::any_of(cells.begin() + 1, cells.end(), one));
+}
+
 }  // namespace
 
 Expected of_csv(std::string_view payload) {
@@ -674,11 +684,17 @@ Expected of_csv(std::string_view payload) {
       return out;
     }
     if (names.empty()) {
+      if (is_data(cells)) {  // and the names are not there
+        out.whole = false;
+        return out;
+      }
       for (const CsvCell& cell : cells) names.push_back(cell.text);
       continue;
     }
     while (cells.size() > names.size() && !cells.back().quoted && cells.back().text.empty()) cells.pop_back();
     for (std::size_t i = 0; i < cells.size() && cells.size() == names.size(); ++i) {
+      if (std::find(names.begin() + static_cast<std::ptrdiff_t>(i) + 1, names.end(), names[i]) != names.end())
+        continue;
       const std::string name = names[i].empty() ? "" : step("", names[i]);
       const bool named = !name.empty() && name.size() <= 256 && !has_control(name, false);
       if (!cells[i].quoted) put_cell(out, name, cells[i].text);

@@ -608,7 +608,7 @@ Expected SparkplugNode::take(std::string_view payload, bool birth, std::map<std:
       if (part.field == 7) spark.check_narrow(part), null = part.number != 0;
       if (part.field == 3) spark.check(part, 0);
       if (part.field == 5 || part.field == 6) spark.check_narrow(part);
-      if (part.field == 9) spark.check(part, 2);
+      if (part.field == 9) spark.check(part, 2), spark.odd |= !wire_fields(part.bytes, spark.odd).has_value();
     }
     const SparkValue value = parts ? spark.value_in(*parts, 10, 9) : SparkValue{};
     if (!birth && name.empty() && alias) {

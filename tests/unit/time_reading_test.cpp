@@ -91,7 +91,8 @@ TEST_CASE("times: one time for many elements is kept once a device") {
 }
 
 TEST_CASE("times: digits that could be a date are read by a pattern, and never guessed") {
-  for (const char* digits : {"20240701", "\"20240701\"", "20240701120000", "202407011200"}) {
+  for (const char* digits :
+       {"20240701", "\"20240701\"", "20240701120000", "202407011200", "20240701120000123"}) {
     INFO(digits);
     CHECK(when(timed(), digits).find("could be a date") != std::string::npos);
   }

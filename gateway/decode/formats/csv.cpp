@@ -109,6 +109,21 @@ bool take_line(std::string_view& lines, char separator, Cells& cells, const char
   return !why;
 }
 
+// A number, a date, a time of day.
+bool is_figure(Cell& cell) {
+  const std::string_view text = cell.text();
+  return !cell.quoted && text.find_first_of("0123456789") != std::string_view::npos &&
+         text.find_first_not_of("0123456789+-.,:/ TZ") == std::string_view::npos;
+}
+
+// Whether a first line that is to name the columns holds what stands in them. Columns of numbers ("ts,1,2")
+// have one in front that has a name.
+bool names_nothing(Cells& cells) {
+  bool others = cells.size() == 1;
+  for (std::size_t i = 1; i < cells.size() && !others; ++i) others = is_figure(cells[i]);
+  return cells.size() > 0 && others && is_figure(cells[0]);
+}
+
 class CsvFormat final : public PayloadFormat {
  public:
   CsvFormat(const RouteConfig& route, std::unique_ptr<JsonPlan> plan)
@@ -134,6 +149,10 @@ class CsvFormat final : public PayloadFormat {
       while (lines.blank()) lines.pass();
       if (!lines.rest.empty() && !lines.take())
         return {Code::invalid, text("CSV: its first line: ", lines.why)};
+      if (names_nothing(lines.cells))
+        return {Code::invalid, text("CSV: its first line is data and names no columns: columns = [\"...\", ",
+                                    lines.cells.size() > 1 ? "...] names the " : "] names the ",
+                                    lines.cells.size(), " of it")};
       for (std::size_t i = 0; i < lines.cells.size(); ++i) named.emplace_back(lines.cells[i].text());
       if (named.size() > columns_max)
         return {Code::invalid, text("CSV: more than ", columns_max, " columns")};
