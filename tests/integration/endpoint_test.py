@@ -433,6 +433,47 @@ class Conformance(Endpoint):
         self.assertEqual(Raw(self.port, connect(client="h6")).all(), [])
         wait_for(lambda: self.metric("millrace_endpoint_over_limit_total") == 1, "it is counted")
 
+    def test_whoever_speaks_another_protocol_is_let_go_and_told_apart(self):
+        """On a port in clear and on one for TLS, beside a device each that goes on."""
+        tls, with_tls = self.tls(), free_port()
+        config = self.endpoint(start=False, more=f'''[[inputs.mqtt_endpoint]]
+name = "safe"
+listen = "127.0.0.1:{with_tls}"
+anonymous = true
+tls_cert = "{tls}/server.pem"
+tls_key_file = "{tls}/server.key"
+  [[inputs.mqtt_endpoint.routes]]
+  topic = "plant/{{line}}/{{device}}/telemetry"
+''')
+        gateway = self.gateway(config)
+        wait_for(lambda: self.metric("millrace_input_up") == 2, "both listen")
+        context = ssl.create_default_context(cafile=f"{tls}/ca.pem")
+        device = Raw(self.port, connect(client="in-clear"))
+        safe = Raw(with_tls)
+        safe.socket = context.wrap_socket(safe.socket, server_hostname="localhost")
+        safe.send(connect(client="by-tls"))
+        for one in (device, safe):
+            self.assertEqual(one.packet()[0], 0x20)
+
+        def hello(port):
+            with self.assertRaises(OSError), socket.create_connection(("127.0.0.1", port), 10) as raw:
+                context.wrap_socket(raw, server_hostname="localhost")
+        request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+        for name, port, speak, words, advice in (
+                ("devices", self.port, lambda: hello(self.port), "what came is TLS, and this port takes MQTT without it", "let the device connect without TLS"),
+                ("devices", self.port, lambda: self.assertEqual(Raw(self.port, request).all(), []), "what came is HTTP, and this port takes MQTT", r"at \[observe\] listen"),
+                ("safe", with_tls, lambda: self.assertEqual(Raw(with_tls, request).all(), []), "TLS: what came is HTTP, and not by TLS", r"at \[observe\] listen"),
+                ("safe", with_tls, lambda: self.assertEqual(Raw(with_tls, connect()).all(), []), "TLS: what came is MQTT without TLS", "let the device connect by TLS"),
+                ("safe", with_tls, lambda: self.assertEqual(Raw(with_tls, connect(version=3, name="MQIsdp")).all(), []), "TLS: what came is MQTT without TLS", "let the device connect by TLS")):
+            with self.subTest(words, port=port):
+                speak()
+                wait_for(lambda: f"input {name}: a connection from 127.0.0.1: {words}\n" in gateway.text(), "it is told")
+                self.assertRegex(self.command("status").stdout, rf"{name}: a device, from 127\.0\.0\.1: {words}; .*\n +next: .*{advice}")
+        for one in (device, safe):
+            one.send(publish())
+            self.assertEqual(one.packet()[0], 0x40)
+            one.socket.close()
+
 
 class OddClients(Endpoint):
     """Old, large and misbehaving clients: each is served or told, and its neighbours do not notice."""
@@ -679,6 +720,21 @@ class Access(Endpoint):
         config = self.endpoint(start=False, input=f'users_file = "{self.folder}/users"')
         config.write_text(config.read_text().replace("users_file", "user_file"))
         self.assertIn("users_file", self.command("check").stderr)
+
+    def test_a_device_that_refuses_our_certificate_is_told_as_that(self):
+        """Whether or not it is to show one of its own."""
+        tls = self.tls()
+        server = f'anonymous = true\ntls_cert = "{tls}/server.pem"\ntls_key_file = "{tls}/server.key"\n'
+        for more in ("", f'tls_ca = "{tls}/ca.pem"\nclient_certificates = "optional"\n'):
+            gateway = self.endpoint(input=server + more)
+            for name, reason in (("localhost", r"it does not know the CA that issued it \(unknown_ca\)"), ("other.example", r"it is not good \(bad_certificate\)")):
+                trusted = ssl.create_default_context(cafile=f"{tls}/ca.pem" if name == "other.example" else None)
+                with self.subTest(name, more=more), self.assertRaises(ssl.SSLCertVerificationError), socket.create_connection(("127.0.0.1", self.port), 10) as raw:
+                    trusted.wrap_socket(raw, server_hostname=name)
+                words = rf"TLS: the device refused our certificate \(tls_cert\): {reason}"
+                wait_for(lambda: re.search(rf"input devices: a connection from 127\.0\.0\.1: {words}\n", gateway.text()), "it is told")
+                self.assertRegex(self.command("status").stdout, words + r"; .*\n +next: give the device the CA that issued tls_cert")
+            gateway.stop()
 
     def test_tls_and_client_certificates(self):
         tls = self.tls()

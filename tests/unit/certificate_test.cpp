@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "net/certificate.h"
 #include "net/handshake_watch.h"
+#include "net/other_protocol.h"
 #include "net/name_constraints.h"
 #include "loop/uv_loop.h"
 #include "net/needed_files.h"
@@ -225,6 +226,36 @@ TEST_CASE(
     files.write("password", "sesame\n");
     CHECK(missing_of(needs) == "");
     for (const char* name : {"cert", "key", "password"}) std::filesystem::remove(files.path(name));
+  }
+}
+
+TEST_CASE("what a client speaks is told by its first bytes, wherever they are cut off") {
+  using namespace std::string_view_literals;
+  struct Row {
+    std::string_view begin;
+    std::size_t enough;
+    Speaks speaks;
+  };
+  const Row rows[] = {
+      {"\x16\x03\x01\x02\x00\x01\x00"sv, 6, Speaks::tls},
+      {"GET /metrics HTTP/1.1\r\n", 4, Speaks::http},
+      {"OPTIONS * HTTP/1.1\r\n", 8, Speaks::http},
+      {"PRI * HTTP/2.0\r\n\r\n", 14, Speaks::http},
+      {"\x10\x0e\x00\x04MQTT\x05"sv, 8, Speaks::mqtt},
+      {"\x10\xff\xff\xff\x7f\x00\x04MQTT\x04"sv, 11, Speaks::mqtt},
+      {"\x10\x12\x00\x06MQIsdp\x03"sv, 10, Speaks::mqtt},
+      {"\x16\x03\x01\x02\x00\x02\x00"sv, 99, Speaks::unknown},
+      {"GETTING\r\n", 99, Speaks::unknown},
+      {"\x10\x0e\x00\x04MQXX\x05"sv, 99, Speaks::unknown},
+      {"\x10\xff\xff\xff\xff\xff\xff\xff\xff"sv, 99, Speaks::unknown},
+      {"\x80\x2e\x01\x03\x01"sv, 99, Speaks::unknown},
+  };
+  for (const Row& row : rows) {
+    for (std::size_t size = 0; size <= row.begin.size(); ++size) {
+      CAPTURE(size);
+      const Speaks told = spoken_by(bytes_of(row.begin.substr(0, size)));
+      CHECK(told == (size >= row.enough ? row.speaks : Speaks::unknown));
+    }
   }
 }
 
