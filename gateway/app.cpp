@@ -315,7 +315,7 @@ Result<std::vector<std::string>> App::reload() {
     return std::vector<std::string>();
   }
   LoadedConfig loaded = reload_config_file(config_path_, built_kinds(), config_);
-  if (loaded.errors.empty()) check_whole(loaded);
+  check_whole(loaded);
   if (!loaded.errors.empty()) {
     const std::string errors = format_errors(config_path_, loaded.errors);
     for (const std::string_view line : split(errors, '\n')) {

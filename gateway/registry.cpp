@@ -82,11 +82,17 @@ void check_claims(const std::vector<Plan>& plans, const std::string& side,
   }
 }
 
+// Who is there, and cannot be looked at.
+bool has_errors(const std::vector<PartConfig>& parts, const std::string& name) {
+  return std::ranges::any_of(parts, [&](const PartConfig& part) { return part.name == name && !part.sound; });
+}
+
 }  // namespace
 
 std::vector<InputPlan> plan_inputs(const Config& config) {
   std::vector<InputPlan> plans;
   for (const PartConfig& part : config.inputs) {
+    if (!part.sound) continue;
     InputPlan& plan = plans.emplace_back(kind_of_input(part).plan(part.values.get()));
     plan.name = part.name;
     plan.config = part;
@@ -97,6 +103,7 @@ std::vector<InputPlan> plan_inputs(const Config& config) {
 std::vector<UplinkPlan> plan_uplinks(const Config& config) {
   std::vector<UplinkPlan> plans;
   for (const PartConfig& part : config.uplinks) {
+    if (!part.sound) continue;
     UplinkPlan& plan = plans.emplace_back(kind_of_uplink(part).plan(part.values.get(), config.gateway.name));
     plan.name = part.name;
     plan.config = part;
@@ -116,14 +123,18 @@ std::vector<std::unique_ptr<Keeper>> make_keepers(const SouthParts& parts, Durat
 void check_whole(LoadedConfig& loaded) {
   const Config& config = loaded.config;
   for (const PartConfig& part : config.inputs) {
-    if (const auto check = kind_of_input(part).check) check(part.values.get(), part, loaded);
+    const auto check = kind_of_input(part).check;
+    if (check && part.sound) check(part.values.get(), part, loaded);
   }
   for (const PartConfig& part : config.uplinks) {
-    if (const auto check = kind_of_uplink(part).check) check(part.values.get(), part, loaded);
+    const auto check = kind_of_uplink(part).check;
+    if (check && part.sound) check(part.values.get(), part, loaded);
   }
   const auto uplinks = plan_uplinks(config);
   const auto inputs = plan_inputs(config);
-  for (const UplinkPlan& uplink : uplinks) check_standby(uplink, uplinks, loaded);
+  for (const UplinkPlan& uplink : uplinks) {
+    if (!has_errors(config.uplinks, uplink.shipper.standby_of)) check_standby(uplink, uplinks, loaded);
+  }
   for (const InputPlan& input : inputs) {
     check_routes(input, loaded);
     for (const UplinkPlan& uplink : uplinks) check_echo(input, uplink, loaded);

@@ -8,6 +8,7 @@
 
 namespace millrace {
 
+// Of those whose keys have no errors.
 std::vector<InputPlan> plan_inputs(const Config& config);
 std::vector<UplinkPlan> plan_uplinks(const Config& config);
 
@@ -15,7 +16,7 @@ std::vector<UplinkPlan> plan_uplinks(const Config& config);
 std::vector<std::unique_ptr<Keeper>> make_keepers(const SouthParts& parts, Duration keep_max);
 
 // Adds to `loaded.errors` what only the whole can show: routes that compile, a subscription that would hear
-// our own uplink, what only one can have and two want.
+// our own uplink, what only one can have and two want. What has errors already is left out of it.
 void check_whole(LoadedConfig& loaded);
 
 // Tries everything against the world; blocks.

@@ -131,7 +131,7 @@ one() { # name of a test
     sparkplug_edge|roles) run "$name" timeout 300 /usr/bin/python3 "tests/integration/${name}_test.py" ;;
     standby) run standby timeout 300 /usr/bin/python3 tests/integration/standby_test.py Https.test_an_outage_goes_to_the_spare_side_and_nothing_twice; run iot_clouds timeout 300 /usr/bin/python3 tests/integration/iot_clouds_test.py ;;
     standby_more) run standby_more_packages packaging/install-deps.sh north; run standby_more env MILLRACE_KILLS=30 timeout 1800 /usr/bin/python3 tests/integration/standby_test.py; run iot_clouds_more env MILLRACE_KILLS=1 timeout 600 /usr/bin/python3 tests/integration/iot_clouds_test.py ;;
-    configs) run configs timeout 120 /usr/bin/python3 tests/integration/configs_test.py Old Serial Some
+    configs) run configs timeout 120 /usr/bin/python3 tests/integration/configs_test.py Old Serial Once Some
       run some_random_configs env MILLRACE_CONFIGS=4 timeout 120 /usr/bin/python3 tests/integration/random_configs_test.py ;;
     many_configs) run many_configs timeout 900 /usr/bin/python3 tests/integration/configs_test.py All ;;
     random_configs) run random_configs env MILLRACE_CONFIGS=200 timeout 3000 /usr/bin/python3 tests/integration/random_configs_test.py ;;

@@ -65,6 +65,18 @@ std::vector<std::string> disk_warnings(const LoadedConfig& loaded, const std::st
   if (const std::string file = in_the_way_of(runtime); !file.empty())
     blocked.push_back(
         text("gateway.runtime_dir ", runtime, ": ", file, " is no folder; the gateway cannot start"));
+  for (const std::string& file : {log.path + "/lock", runtime + "/lock", runtime + "/inbox"}) {
+    struct stat info {};
+    if (::stat(file.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+      blocked.push_back(
+          text(file, " is no file, and a file of the gateway is to lie there; it cannot start"));
+  }
+  for (const auto& [key, folder] :
+       {std::pair{"log.path", &log.path}, std::pair{"gateway.runtime_dir", &runtime}}) {
+    if (folder->starts_with("/proc/") || folder->starts_with("/sys/"))
+      blocked.push_back(text(key, " ", *folder,
+                             ": the kernel's own, no files can be made there; the gateway cannot start"));
+  }
   if (!blocked.empty()) return blocked;
   const auto disk = disk_space(loaded.config.log.path);
   if (!disk.ok()) return {};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 
 #include "base/instance.h"
 #include "base/text.h"
@@ -53,14 +54,19 @@ constexpr Key gateway_keys[] = {
     KeysOf<G>::choice<&G::log_level>("log_level", "debug|info|warn|error", ""),
 };
 
+void check_folder(Section& section, const char* key, const std::string& path) {
+  if (path.empty() || path.front() != '/') section.error(key, text("\"", key, "\" must be an absolute path"));
+  if (path.find('\0') != std::string::npos)
+    section.error(key, text("\"", key, "\" has a NUL character in it, where a path ends"));
+}
+
 void settle_gateway(Section& section, GatewayConfig& c) {
   if (!c.name.empty() && !good_name(c.name))
     section.error("name", "a name has 1 to 64 letters, digits, - _ and .");
   if (c.runtime_dir.size() > runtime_dir_max)
     section.error("runtime_dir",
                   text("\"runtime_dir\" has more than ", runtime_dir_max, " bytes: no socket fits into it"));
-  if (c.runtime_dir.empty() || c.runtime_dir.front() != '/')
-    section.error("runtime_dir", "\"runtime_dir\" must be an absolute path");
+  check_folder(section, "runtime_dir", c.runtime_dir);
   if (c.health_interval > 0s && c.health_interval < health_interval_min)
     section.error("health_interval",
                   text("\"health_interval\" is 0s or at least ", format_duration(health_interval_min)));
@@ -93,7 +99,7 @@ constexpr Key log_keys[] = {
 void settle_log(Section& section, LogConfig& c) {
   c.path_line = section.line("path");
   c.size_line = section.line("max_size");
-  if (c.path.empty() || c.path.front() != '/') section.error("path", "\"path\" must be an absolute path");
+  check_folder(section, "path", c.path);
 }
 
 std::string& observe_cert(O& c) { return c.tls.cert; }
@@ -196,8 +202,18 @@ void settle_instance(Section& section, Config& c) {
         "an instance listens at an address of its own: [observe] listen = \"127.0.0.1:9465\", or \"\" for none");
 }
 
+bool is_one_folder(const std::string& a, const std::string& b) {
+  const auto plain = [](const std::string& path) {
+    return std::filesystem::path(path + "/").lexically_normal();
+  };
+  return plain(a) == plain(b);
+}
+
 void settle(Section& section, Config& c) {
   if (!instance().empty()) settle_instance(section, c);
+  if (is_one_folder(c.log.path, c.gateway.runtime_dir))
+    section.error("log", text("log.path and gateway.runtime_dir are one folder, ", c.log.path,
+                              ": give each its own, runtime_dir on tmpfs"));
   if (!c.gateway.name.empty()) return;
   char host[65] = {};
   if (::gethostname(host, sizeof host - 1) == 0) c.gateway.name = host;

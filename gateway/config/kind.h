@@ -61,6 +61,7 @@ struct PartConfig {
   std::string name;
   std::shared_ptr<void> values;
   std::map<std::string, ConfigPlace, std::less<>> places;  // of its keys; "": its own
+  bool sound = true;  // none of its keys is an error: it can be looked at beside the others
 
   template <typename C>
   const C& as() const {

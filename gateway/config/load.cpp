@@ -41,8 +41,11 @@ void read_side(Section& root, const char* side, const std::vector<const PartKind
   if (!section) return;
   std::set<std::string> names;
   for (const PartKind* kind : kinds) {
-    for (Section& one : section->tables(kind->name))
+    for (Section& one : section->tables(kind->name)) {
+      const std::size_t before = loaded.errors.size();
       out.push_back(read_part(one, *kind, text("[[", side, ".", kind->name, "]]"), names));
+      out.back().sound = loaded.errors.size() == before;
+    }
   }
   for (const std::string_view left_out : all.left_out) {
     if (!left_out.starts_with(side)) continue;

@@ -127,6 +127,67 @@ class Serial(unittest.TestCase):
         self.assertIn("2 meters are asked", self.said(selected, 'format = "mbus"')[1])
 
 
+ONCE = """[gateway]
+name = "gw"
+[[inputs.mqtt]]
+name = "a"
+servers = ["mqtt://127.0.0.1:1"]
+[[inputs.mqtt.routes]]
+topic = "x/{device}"
+metrics = { v = { path = "v", pattern = "(" } }
+[[inputs.mqtt]]
+name = "b"
+servers = ["mqtt://127.0.0.1:1"]
+qos = 7
+[[inputs.mqtt.routes]]
+topic = "y/#"
+[[inputs.mqtt_endpoint]]
+name = "c"
+listen = "127.0.0.1:1883"
+anonymous = true
+[[inputs.mqtt_endpoint.routes]]
+topic = "x/{device}"
+[[inputs.mqtt_endpoint]]
+name = "d"
+listen = "127.0.0.1:1883"
+anonymous = true
+[[inputs.mqtt_endpoint.routes]]
+topic = "x/{device}"
+[[windows]]
+name = "w"
+size = "1 fortnight"
+[[uplinks.mqtt]]
+name = "e"
+servers = ["mqtt://127.0.0.1:2"]
+standby_of = "f"
+[[uplinks.mqtt]]
+name = "f"
+servers = ["mqtt://127.0.0.1:3"]
+lane = "raw"
+[[uplinks.mqtt]]
+name = "g"
+servers = ["mqtt://127.0.0.1:4"]
+standby_of = "h"
+[observe]
+listn = "127.0.0.1:9464"
+"""
+
+
+class Once(unittest.TestCase):
+    def test_all_errors_are_told_at_once_and_no_other(self):
+        """Those of keys beside those that only the whole can show, and nothing that follows from another: "f" is there."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "millrace.toml"
+            path.write_text(ONCE)
+            code, said, _ = check(path)
+        self.assertEqual(code, 78)
+        for line, words in ((6, 'metric "v"'), (12, '"qos"'), (21, "127.0.0.1:1883"), (29, '"size"'), (37, '"lane"'), (41, 'there is no uplink "h"'),
+                            (43, 'did you mean "listen"')):
+            with self.subTest(line):
+                self.assertRegex(said, rf"(?m)^.*:{line}:\d+: .*{re.escape(words)}")
+        self.assertRegex(said, r"\n7 errors\n$")
+
+
 class Some(Configs):
     def test_what_is_wrong_is_told_with_its_line(self):
         self.ask(range(0, 3 * len(MUTATIONS) * 23, 23))

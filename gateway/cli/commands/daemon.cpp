@@ -53,7 +53,7 @@ int no_answer(const Status& why) {
 
 LoadedConfig load_whole(const std::string& path) {
   LoadedConfig loaded = load_config_file(path, built_kinds());
-  if (loaded.errors.empty()) check_whole(loaded);
+  check_whole(loaded);
   if (loaded.errors.empty())
     std::ranges::move(disk_warnings(loaded, path), std::back_inserter(loaded.warnings));
   return loaded;

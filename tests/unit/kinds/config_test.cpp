@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <tuple>
 
@@ -670,6 +671,31 @@ TEST_CASE("config: a file in the place of a folder is told before the start") {
         text("m.toml:2: log.path ", file, "/log: ", file, " is no folder; the gateway cannot start\n"));
   CHECK(warned("/tmp/not/yet", file) ==
         text("gateway.runtime_dir ", file, ": ", file, " is no folder; the gateway cannot start\n"));
+  for (const char* name : {"inbox", "lock"}) {
+    const std::string folder = text(file, "-with-", name);
+    std::filesystem::create_directories(text(folder, "/", name));
+    CHECK(warned("/tmp/not/yet", folder).find(text(folder, "/", name, " is no file")) == 0);
+    CHECK((warned(folder, "/tmp/not/yet") != "") == (name == std::string("lock")));
+    std::filesystem::remove_all(folder);
+  }
+  for (const char* folder : {"/proc/millrace", "/sys/log"}) {
+    CHECK(warned(folder, "/tmp/not/yet").find("the kernel's own") != std::string::npos);
+    CHECK(warned("/tmp/not/yet", folder).find("gateway.runtime_dir") == 0);
+  }
+}
+
+TEST_CASE("config: log and runtime folder are two, however they are spelled, and have no NUL") {
+  const auto with = [](const std::string& log, const std::string& runtime) {
+    return errors_of(text("[log]\npath = \"", log, "\"\n[gateway]\nruntime_dir = \"", runtime, "\"\n"));
+  };
+  CHECK(with("/data/a", "/data/b") == "");
+  CHECK(with("/data/a", "/data/a/b") == "");
+  for (const char* same : {"/data/a", "/data/a/", "/data//a", "/data/./a", "/data/b/../a"}) {
+    CAPTURE(same);
+    CHECK(with("/data/a", same).find("are one folder, /data/a") != std::string::npos);
+  }
+  CHECK(with("/data/a\\u0000b", "/run/b").find("m.toml:2:8: [log]: \"path\" has a NUL") == 0);
+  CHECK(with("/data/a", "/run/b\\u0000").find("\"runtime_dir\" has a NUL") != std::string::npos);
 }
 
 TEST_CASE("config: what the disk under the log will do is warned of, with key and line") {
