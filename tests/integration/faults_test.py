@@ -391,10 +391,10 @@ topic = "a/{device}"
         for n in range(2, 30):  # the broker keeps them once the input pauses
             self.publish(devices.port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":{n}}}')
         wait_for(lambda: self.metric("millrace_log_degraded") == 1 or self.metric("millrace_log_records_total") >= 29, "the disk is full")
-        for n in range(30, 33):
+        for n in range(30, 36):
             if self.metric("millrace_log_degraded") == 1:
                 break
-            self.publish(devices.port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":"{"x" * 200000}"}}')
+            self.publish(devices.port, "plant/l1/d1/telemetry", f'{{"ts":{1700000000 + n},"value":"{"x" * 100000}"}}')
         wait_for(lambda: self.metric("millrace_log_degraded") == 1, "degraded, and says so")
         self.assertIn("log: ", self.http("/readyz"))
         self.assertIn("cannot commit", gateway.text())

@@ -456,15 +456,15 @@ class Chatter(threading.Thread):
             for at in range(len(line)):
                 turn, fd = time.monotonic(), self.fd
                 speaks = fd is not None and (up or self.heard())
-                if time.monotonic() - last > 0.025:  # looking takes time, too: who opened the port meanwhile waits as long
-                    self.begun |= {line[begin:].decode().strip() for begin in (max(at - 1, 0), at)}
-                last = turn
                 if speaks:
                     up = True
                     try:
                         os.write(fd, line[at:at + 1])
                     except OSError:
                         pass
+                if time.monotonic() - last > 0.025:  # looking and writing take time, too: who opened the port meanwhile waits as long
+                    self.begun |= {line[begin:].decode().strip() for begin in (max(at - 1, 0), at)}
+                last = turn
                 time.sleep(0.001)
 
 

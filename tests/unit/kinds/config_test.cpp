@@ -154,6 +154,9 @@ TEST_CASE("config: what is said with a request beside what it is, and where a st
   CHECK(said(clickhouse + "{ timeout_overflow_mode = \"break\" }\n", "would drop data"));
   CHECK(with(clickhouse + "{ timeout_overflow_mode = \"throw\" }\n").find("settings") == std::string::npos);
   CHECK(said(clickhouse + "{ password = \"x\" }\n", "is the gateway's to say"));
+  for (const char* table : {".", "a.", ".x"})
+    CHECK(said(text("dialect = \"clickhouse\"\ntable = \"", table, "\"\n"), "one side of its dot is empty"));
+  CHECK(said("dialect = \"clickhouse\"\ntable = \"a.x\"\ndatabase = \"\"\n", "\"database\" is empty"));
   CHECK(said(clickhouse + "{ \"a&b\" = \"x\" }\n", "is no setting's name"));
   CHECK(said(clickhouse.substr(0, clickhouse.rfind("settings")) +
                  "[uplinks.https.settings]\nquota_key = \"gw\"\nuser = \"x\"\n",

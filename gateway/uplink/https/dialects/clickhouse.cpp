@@ -86,6 +86,10 @@ void check_settings(Section& section, const C& c) {
 void settle(Section& section, C& c) {
   check_settings(section, c);
   if (c.table.empty()) section.error("dialect", "clickhouse needs a table");
+  if (c.table.starts_with('.') || c.table.ends_with('.'))
+    section.error("table", text("of the table \"", c.table, "\" one side of its dot is empty"));
+  if (c.database.empty())
+    section.error("database", "\"database\" is empty; it is \"default\" where nothing is said");
   if (c.table.find('.') != c.table.rfind('.'))
     section.error("table", text("the table \"", c.table, "\" has more than one dot in it"));
 }
