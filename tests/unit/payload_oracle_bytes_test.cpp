@@ -263,9 +263,9 @@ TEST_CASE("oracle: bytes by a layout, raw, as hex and base64, and inside of JSON
           c = 'A';
       }
     }
-    if (made.encoding == "hex")
-      good = reference::from_hex(made.inside ? std::string_view(payload) : without_frame(payload), bytes);
-    if (made.encoding == "base64") good = reference::from_base64(payload, bytes);
+    const std::string_view given = made.inside ? std::string_view(payload) : without_frame(payload);
+    if (made.encoding == "hex") good = reference::from_hex(given, bytes);
+    if (made.encoding == "base64") good = reference::from_base64(given, bytes);
     Expected expected;
     for (const Field& field : made.fields) {
       if (good) read(field, bytes, expected);
