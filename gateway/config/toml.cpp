@@ -62,6 +62,68 @@ namespace {
 // of a file with more faults nobody wants to hear what might have been meant
 constexpr std::size_t hints_max = 100;
 
+// What other tools, and other parts of this one, call a thing: a hint where `ours` is a key of the place.
+struct OtherWord {
+  std::string_view theirs, ours;
+};
+constexpr OtherWord other_words[] = {
+    {"baud_rate", "baud"},
+    {"baudrate", "baud"},
+    {"bootstrap_servers", "servers"},
+    {"broker", "server"},
+    {"broker", "servers"},
+    {"brokers", "servers"},
+    {"ca_file", "tls_ca"},
+    {"cert_file", "tls_cert"},
+    {"database_name", "database"},
+    {"dedup_interval", "deduplicate"},
+    {"delimiter", "separator"},
+    {"endianness", "byte_order"},
+    {"factor", "scale"},
+    {"grace", "allowed_lateness"},
+    {"host", "server"},
+    {"host", "servers"},
+    {"keepalive", "keep_alive"},
+    {"key_file", "tls_key_file"},
+    {"kind", "dialect"},
+    {"late_tolerance", "allowed_lateness"},
+    {"multiplier", "scale"},
+    {"poll_interval", "interval"},
+    {"polling_interval", "interval"},
+    {"port", "device"},
+    {"port", "listen"},
+    {"port", "server"},
+    {"port", "servers"},
+    {"register", "registers"},
+    {"slave", "unit"},
+    {"slave_id", "unit"},
+    {"speed", "baud"},
+    {"timestamp", "time"},
+    {"tls_key", "tls_key_file"},
+    {"topic_pattern", "topic"},
+    {"type", "dialect"},
+    {"unit_id", "unit"},
+    {"uri", "server"},
+    {"uri", "servers"},
+    {"url", "server"},
+    {"url", "servers"},
+    {"urls", "servers"},
+    {"user", "username"},
+    {"word_order", "byte_order"},
+};
+
+// "\"device\" or \"server\"": the keys of `known` that were probably meant by `name`; empty when none is
+// near.
+std::string meant(std::string_view name, const std::vector<std::string_view>& known) {
+  std::string told;
+  for (const auto& [theirs, ours] : other_words)
+    if (theirs == name && std::find(known.begin(), known.end(), ours) != known.end())
+      told += millrace::text(told.empty() ? "" : " or ", '"', ours, '"');
+  if (!told.empty()) return told;
+  const std::string_view nearest = nearest_word(name, known);
+  return nearest.empty() ? std::string() : millrace::text('"', nearest, '"');
+}
+
 // ${NAME} in any text value; an unset name is an error, so that a forgotten variable is not an empty host
 // name.
 std::optional<std::string> expand(std::string_view value, std::string& missing) {
@@ -400,11 +462,10 @@ void Section::finish() {
     const std::string_view name = key.str();
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     if (std::find(impl_->reported.begin(), impl_->reported.end(), name) != impl_->reported.end()) continue;
-    const std::string_view nearest = impl_->errors->size() < hints_max ? nearest_word(name, known) : "";
+    const std::string hint = impl_->errors->size() < hints_max ? meant(name, known) : "";
     impl_->fail(key.source().begin,
-                millrace::text(
-                    "nothing is called \"", shown(name), "\" here",
-                    nearest.empty() ? std::string() : millrace::text("; did you mean \"", nearest, "\"?")));
+                millrace::text("nothing is called \"", shown(name), "\" here",
+                               hint.empty() ? "" : "; did you mean ", hint, hint.empty() ? "" : "?"));
   }
 }
 

@@ -310,6 +310,12 @@ name = "central"
         std::string::npos);
   CHECK(errors.find("m.toml:3:19: [log]: \"commit_interval\" is \"soon\", which is no duration, like") !=
         std::string::npos);
+  CHECK(
+      errors_of("[[inputs.modbus]]\nname = \"hall\"\nport = \"/dev/ttyS1\"\nbaudrate = 9600\n"
+                "[[inputs.modbus.devices]]\nname = \"pump\"\nslave_id = 3\n")
+          .find(
+              "m.toml:3:1: [[inputs.modbus]] \"hall\": nothing is called \"port\" here; did you mean \"device\" or "
+              "\"server\"?") != std::string::npos);
   for (const char* bare : {"block", "yes", "no", "1s", "512MiB", "192.0.2.7:502", "2026-11", "tru"}) {
     CAPTURE(bare);
     CHECK(errors_of(text("[log]\nwhen_full = ", bare, "\n")).find("stand in quotes, true and false do not") !=
